@@ -1,0 +1,180 @@
+//! Who is alive: when to ask a silent peer, when to give it up, and whose Ping is whose answer. Pure.
+//!
+//! The same rules serve both ends of a link and both generations of the protocol:
+//!
+//! - A peer from which nothing came for the ping interval gets one Ping; still silent at the idle timeout, it is
+//!   dead. Anything that comes from it counts as life.
+//! - A Ping that comes while one of ours is unanswered is the answer and is not echoed; any other is echoed, once.
+//!   First-generation endpoints answer every Ping with a Ping, so whoever echoed their answers would loop for ever.
+//!
+//! Our unanswered Pings are counted, and only Pings answer them. If data were taken for the answer, a late
+//! answer behind it would be echoed, and the loop would start.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long silence may last. A zero duration means never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepaliveConfig {
+    /// After so much silence the peer is asked for a sign of life.
+    pub ping_interval: Duration,
+    /// After so much silence the peer is dead.
+    pub idle_timeout: Duration,
+}
+
+impl KeepaliveConfig {
+    /// A ping after `ping_interval` of silence, death after twice that.
+    #[must_use]
+    pub const fn every(ping_interval: Duration) -> Self {
+        Self { ping_interval, idle_timeout: ping_interval.saturating_mul(2) }
+    }
+
+    /// Answers pings, sends none, and waits for ever: what first-generation endpoints did.
+    pub const ANSWER_ONLY: Self = Self { ping_interval: Duration::ZERO, idle_timeout: Duration::ZERO };
+}
+
+impl Default for KeepaliveConfig {
+    /// A ping after 30 s, death after 60 s.
+    fn default() -> Self {
+        Self::every(Duration::from_secs(30))
+    }
+}
+
+/// What to do about a peer's silence, and when to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing, until then; `None` if silence may last for ever.
+    Nothing(Option<Instant>),
+    /// Send one Ping now, and look again then.
+    Ping(Option<Instant>),
+    /// Give the peer up.
+    Expired,
+}
+
+/// The silence of one peer.
+///
+/// *Inputs*: [`heard`](Self::heard) at everything that comes, [`should_echo`](Self::should_echo) at each Ping.
+/// *Output*: [`check`](Self::check), to be asked at the instant that it named the last time.
+#[derive(Clone, Debug)]
+pub struct Keepalive {
+    config: KeepaliveConfig,
+    heard: Instant,
+    /// The present silence has had its Ping.
+    asked: bool,
+    /// Pings of ours that no Ping has answered yet.
+    unanswered: u32,
+}
+
+impl Keepalive {
+    /// A peer that was heard just now.
+    #[must_use]
+    pub fn new(config: KeepaliveConfig, now: Instant) -> Self {
+        Self { config, heard: now, asked: false, unanswered: 0 }
+    }
+
+    /// Something came from the peer, were it one byte.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.asked = false;
+    }
+
+    /// A Ping came from the peer. `true`: answer it with a Ping. `false`: it is the answer to one of ours.
+    #[must_use]
+    pub fn should_echo(&mut self) -> bool {
+        let asked_by_peer = self.unanswered == 0;
+        self.unanswered = self.unanswered.saturating_sub(1);
+        asked_by_peer
+    }
+
+    /// What the silence calls for now. After [`Due::Ping`] the Ping counts as sent.
+    #[must_use]
+    pub fn check(&mut self, now: Instant) -> Due {
+        let dead_at = self.after(self.config.idle_timeout);
+        if dead_at.is_some_and(|at| now >= at) {
+            return Due::Expired;
+        }
+        match self.after(self.config.ping_interval) {
+            Some(ask_at) if !self.asked && now >= ask_at => {
+                self.ask();
+                Due::Ping(dead_at)
+            }
+            Some(ask_at) if !self.asked => Due::Nothing(Some(dead_at.map_or(ask_at, |dead| dead.min(ask_at)))),
+            _ => Due::Nothing(dead_at),
+        }
+    }
+
+    /// A Ping was sent to the peer, outside of [`check`](Self::check) too.
+    pub fn ask(&mut self) {
+        self.asked = true;
+        self.unanswered = self.unanswered.saturating_add(1);
+    }
+
+    fn after(&self, silence: Duration) -> Option<Instant> {
+        (!silence.is_zero()).then(|| self.heard + silence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn every_10s(start: Instant) -> Keepalive {
+        Keepalive::new(KeepaliveConfig::every(SECOND * 10), start)
+    }
+
+    #[test]
+    fn a_silent_peer_gets_one_ping_and_then_its_end() {
+        let start = Instant::now();
+        let mut peer = every_10s(start);
+        assert_eq!(peer.check(start + SECOND * 9), Due::Nothing(Some(start + SECOND * 10)));
+        assert_eq!(peer.check(start + SECOND * 10), Due::Ping(Some(start + SECOND * 20)));
+        assert_eq!(peer.check(start + SECOND * 15), Due::Nothing(Some(start + SECOND * 20)));
+        assert_eq!(peer.check(start + SECOND * 20), Due::Expired);
+    }
+
+    #[test]
+    fn each_silence_gets_its_own_ping() {
+        let start = Instant::now();
+        let mut peer = every_10s(start);
+        assert!(matches!(peer.check(start + SECOND * 10), Due::Ping(_)));
+        peer.heard(start + SECOND * 11);
+        assert_eq!(peer.check(start + SECOND * 12), Due::Nothing(Some(start + SECOND * 21)));
+        assert!(matches!(peer.check(start + SECOND * 21), Due::Ping(_)));
+    }
+
+    #[test]
+    fn a_ping_is_an_answer_exactly_as_often_as_we_asked() {
+        let start = Instant::now();
+        let mut peer = every_10s(start);
+        assert!(peer.should_echo(), "nobody had asked");
+        let _ = peer.check(start + SECOND * 10);
+        peer.heard(start + SECOND * 11);
+        let _ = peer.check(start + SECOND * 21);
+        assert!(!peer.should_echo(), "the answer to the first, although data came in between");
+        assert!(!peer.should_echo(), "the answer to the second");
+        assert!(peer.should_echo(), "its own question");
+    }
+
+    #[test]
+    fn without_a_ping_interval_only_the_idle_timeout_counts() {
+        let start = Instant::now();
+        let config = KeepaliveConfig { ping_interval: Duration::ZERO, idle_timeout: SECOND * 5 };
+        let mut peer = Keepalive::new(config, start);
+        assert_eq!(peer.check(start + SECOND * 4), Due::Nothing(Some(start + SECOND * 5)));
+        assert_eq!(peer.check(start + SECOND * 5), Due::Expired);
+        let mut peer = Keepalive::new(KeepaliveConfig::ANSWER_ONLY, start);
+        assert_eq!(peer.check(start + SECOND * 1_000_000), Due::Nothing(None));
+    }
+
+    #[test]
+    fn an_idle_timeout_below_the_ping_interval_ends_without_a_ping() {
+        let start = Instant::now();
+        let config = KeepaliveConfig { ping_interval: SECOND * 10, idle_timeout: SECOND * 5 };
+        let mut peer = Keepalive::new(config, start);
+        assert_eq!(peer.check(start), Due::Nothing(Some(start + SECOND * 5)));
+        assert_eq!(peer.check(start + SECOND * 7), Due::Expired);
+    }
+}

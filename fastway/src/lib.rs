@@ -1,0 +1,8 @@
+//! placeholder
+pub mod command;
+pub mod frame;
+pub mod handshake;
+pub mod id;
+pub mod keepalive;
+pub mod net;
+pub mod reader;

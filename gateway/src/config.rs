@@ -1,0 +1,388 @@
+//! What was meant: every setting with its default and its bounds.
+//!
+//! [`Config::check`] is the one place where a setting is judged. A gateway that runs has passed it; nothing
+//! changes a configuration afterwards, and nothing else decides what a gateway does.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use fastway::frame::MaxPacket;
+use fastway::keepalive::KeepaliveConfig;
+
+use crate::size::Size;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Everything a gateway can be told.
+///
+/// ```
+/// use fastway_gateway::{ClientConfig, Config};
+///
+/// let config = Config {
+///     client: ClientConfig { max_conn: 4, ..ClientConfig::default() },
+///     ..Config::default()
+/// };
+/// config.check()?;
+/// # Ok::<(), fastway_gateway::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The public port and those who connect there.
+    pub client: ClientConfig,
+    /// The internal port and those who connect there.
+    pub server: ServerConfig,
+    /// The largest Length of a frame, on both sides. 512 KiB.
+    pub max_packet: MaxPacket,
+    /// Share both ports with other processes, and let the kernel spread connections. Off.
+    pub reuse_port: bool,
+    /// Shards: threads that serve sessions.
+    pub threads: Threads,
+    /// Where buffers come from.
+    pub mem_pool: MemPoolConfig,
+}
+
+/// The public port.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Where clients connect. 0.0.0.0:7010; port 0 is any free one.
+    pub addr: SocketAddr,
+    /// Virtual connections that one client may hold open by its own dialling. 16.
+    pub max_conn: usize,
+    /// Memory that a session may keep while no frame is in progress, in bytes. 2 KiB.
+    pub buffer_bytes: usize,
+    /// How long a client may be silent. Ping after 30 s, end after 60 s.
+    pub keepalive: KeepaliveConfig,
+    /// What may wait for one client; beyond it the client is cut off. 1000 messages, 1 MiB.
+    pub queue: QueueLimits,
+}
+
+/// The internal port.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where servers connect. 127.0.0.1:7020; port 0 is any free one.
+    pub addr: SocketAddr,
+    /// What servers must know.
+    pub key: ServerKey,
+    /// Accept an empty key on an address that other machines can reach. No.
+    pub allow_no_auth: bool,
+    /// The whole handshake must be done in this time. 3 s.
+    pub auth_timeout: Duration,
+    /// Memory that a session may keep while no frame is in progress, in bytes. 64 KiB.
+    pub buffer_bytes: usize,
+    /// How long a server may be silent. Ping after 30 s, end after 60 s.
+    pub keepalive: KeepaliveConfig,
+    /// What may wait for one server; beyond it, its clients are held back. 100,000 messages, 64 MiB.
+    pub queue: QueueLimits,
+    /// A server that takes nothing at all for so long is closed. 30 s.
+    pub stall_timeout: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7010)),
+            max_conn: 16,
+            buffer_bytes: 2 * KIB,
+            keepalive: KeepaliveConfig::default(),
+            queue: QueueLimits { messages: 1000, bytes: MIB },
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 7020)),
+            key: ServerKey::default(),
+            allow_no_auth: false,
+            auth_timeout: Duration::from_secs(3),
+            buffer_bytes: 64 * KIB,
+            keepalive: KeepaliveConfig::default(),
+            queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The bounds of one send queue. Both count what the kernel has not taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Frames.
+    pub messages: usize,
+    /// Bytes of frames, headers included.
+    pub bytes: usize,
+}
+
+/// The number of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads(usize);
+
+impl Threads {
+    /// The most threads that make sense anywhere.
+    pub const MAX: usize = 1024;
+
+    /// So many shards; `None` for 0 or beyond [`MAX`](Self::MAX).
+    #[must_use]
+    pub const fn new(count: usize) -> Option<Self> {
+        if count == 0 || count > Self::MAX { None } else { Some(Self(count)) }
+    }
+
+    /// How many.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl Default for Threads {
+    /// One shard, on the runtime that runs the gateway. It needs no threads of its own, so it can be simulated.
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// The shared secret of the server handshake. It shows itself to nobody.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ServerKey(Vec<u8>);
+
+impl ServerKey {
+    /// A key of these bytes.
+    pub fn new(key: impl Into<Vec<u8>>) -> Self {
+        Self(key.into())
+    }
+
+    /// An empty key lets everybody register as any server.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "ServerKey(empty)" } else { "ServerKey(…)" })
+    }
+}
+
+/// The settings of the buffer pool. They are checked and kept; the pool itself is not built yet, and buffers come
+/// from the allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemPoolConfig {
+    /// How threads share the pool.
+    pub pool_type: MemPoolType,
+    /// Each size class is so many times the one before. 2.
+    pub factor: usize,
+    /// The smallest size class in bytes. 64.
+    pub min_chunk_bytes: usize,
+    /// The largest size class in bytes. 64 KiB.
+    pub max_chunk_bytes: usize,
+    /// Chunks are cut from pages of so many bytes. 1 MiB.
+    pub page_bytes: usize,
+}
+
+impl Default for MemPoolConfig {
+    fn default() -> Self {
+        Self {
+            pool_type: MemPoolType::Atom,
+            factor: 2,
+            min_chunk_bytes: 64,
+            max_chunk_bytes: 64 * KIB,
+            page_bytes: MIB,
+        }
+    }
+}
+
+/// The kinds of buffer pool that the original knew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MemPoolType {
+    /// A cache for each thread.
+    Sync,
+    /// Shared, without locks.
+    Atom,
+    /// A bounded, shared list.
+    Chan,
+}
+
+/// A setting that cannot work: which one, its value, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number outside its bounds.
+    #[error("{setting} is {value}, but must be {bounds}")]
+    OutOfBounds {
+        /// The flag.
+        setting: &'static str,
+        /// Its value as the user would write it.
+        value: String,
+        /// What would be right.
+        bounds: String,
+    },
+    /// Both ports are the same.
+    #[error("--client-addr and --server-addr are both {addr}, but must differ: clients and servers have a port each")]
+    SameAddr {
+        /// The address in question.
+        addr: SocketAddr,
+    },
+    /// Anybody on the network could register as any server.
+    #[error(
+        "--server-auth-password is empty while --server-addr {addr} can be reached from other machines: set a \
+         password, listen on a loopback address, or say --allow-no-auth if the network itself keeps strangers out"
+    )]
+    NoAuth {
+        /// The internal address.
+        addr: SocketAddr,
+    },
+}
+
+impl Config {
+    /// Judges every setting.
+    ///
+    /// # Errors
+    ///
+    /// The first one that cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let (client, server) = (&self.client, &self.server);
+        if client.addr == server.addr && client.addr.port() != 0 {
+            return Err(ConfigError::SameAddr { addr: client.addr });
+        }
+        if server.key.is_empty() && !server.addr.ip().is_loopback() && !server.allow_no_auth {
+            return Err(ConfigError::NoAuth { addr: server.addr });
+        }
+        self.check_queue("--client-send-chan-size", "--client-send-queue-bytes", client.queue)?;
+        self.check_queue("--server-send-chan-size", "--server-send-queue-bytes", server.queue)?;
+        check_buffer("--client-buffer-size", client.buffer_bytes)?;
+        check_buffer("--server-buffer-size", server.buffer_bytes)?;
+        check_keepalive("--client-idle-timeout", client.keepalive)?;
+        check_keepalive("--server-idle-timeout", server.keepalive)?;
+        not_zero("--server-auth-timeout", server.auth_timeout)?;
+        not_zero("--server-stall-timeout", server.stall_timeout)?;
+        self.mem_pool.check()
+    }
+
+    /// A frame of the largest size must fit into an empty queue, or it could never be sent.
+    fn check_queue(
+        &self,
+        messages: &'static str,
+        bytes: &'static str,
+        limits: QueueLimits,
+    ) -> Result<(), ConfigError> {
+        if limits.messages == 0 {
+            return Err(out_of_bounds(messages, limits.messages, "at least 1 message"));
+        }
+        let frame = self.max_packet.max_frame_bytes();
+        if limits.bytes < frame {
+            let bounds = format!(
+                "at least {frame} bytes, the largest frame: --max-packet-size ({}) and its 4 bytes of length",
+                Size(self.max_packet.bytes() as usize)
+            );
+            return Err(out_of_bounds(bytes, Size(limits.bytes), bounds));
+        }
+        Ok(())
+    }
+}
+
+impl MemPoolConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { factor, min_chunk_bytes: min, max_chunk_bytes: max, page_bytes: page, .. } = *self;
+        if !(2..=16).contains(&factor) {
+            return Err(out_of_bounds("--mem-pool-factor", factor, "2 to 16"));
+        }
+        if !(16..=MIB).contains(&min) {
+            return Err(out_of_bounds("--mem-pool-min-chunk", Size(min), "16 to 1M"));
+        }
+        if max < min || max > 64 * MIB {
+            let bounds = format!("from --mem-pool-min-chunk ({}) to 64M", Size(min));
+            return Err(out_of_bounds("--mem-pool-max-chunk", Size(max), bounds));
+        }
+        if page < max || page > 1024 * MIB {
+            let bounds = format!("from --mem-pool-max-chunk ({}) to 1G", Size(max));
+            return Err(out_of_bounds("--mem-pool-page-size", Size(page), bounds));
+        }
+        Ok(())
+    }
+}
+
+fn check_buffer(setting: &'static str, bytes: usize) -> Result<(), ConfigError> {
+    if bytes > 64 * MIB { Err(out_of_bounds(setting, Size(bytes), "at most 64M")) } else { Ok(()) }
+}
+
+fn check_keepalive(setting: &'static str, keepalive: KeepaliveConfig) -> Result<(), ConfigError> {
+    let KeepaliveConfig { ping_interval, idle_timeout } = keepalive;
+    if !idle_timeout.is_zero() && idle_timeout <= ping_interval {
+        let value = humantime::format_duration(idle_timeout);
+        let interval = humantime::format_duration(ping_interval);
+        let bounds = format!("longer than the ping interval ({interval}), or nobody could answer; or 0 for never");
+        return Err(out_of_bounds(setting, value, bounds));
+    }
+    Ok(())
+}
+
+fn not_zero(setting: &'static str, duration: Duration) -> Result<(), ConfigError> {
+    if duration.is_zero() { Err(out_of_bounds(setting, "0", "longer than 0, such as 3s")) } else { Ok(()) }
+}
+
+fn out_of_bounds(setting: &'static str, value: impl ToString, bounds: impl Into<String>) -> ConfigError {
+    ConfigError::OutOfBounds { setting, value: value.to_string(), bounds: bounds.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        config.check().expect("the default works");
+        change(&mut config);
+        config.check().expect_err("the change does not").to_string()
+    }
+
+    #[test]
+    fn an_empty_key_is_for_loopback_only() {
+        let mut config = Config::default();
+        config.server.addr = "10.0.0.1:7020".parse().unwrap();
+        assert!(matches!(config.check(), Err(ConfigError::NoAuth { .. })));
+        config.server.allow_no_auth = true;
+        assert_eq!(config.check(), Ok(()));
+        config.server.allow_no_auth = false;
+        config.server.key = ServerKey::new("secret");
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_largest_frame_must_fit_into_every_queue() {
+        let error = error_of(|config| config.client.queue.bytes = 512 * KIB);
+        assert!(error.contains("--client-send-queue-bytes is 512K") && error.contains("524292"), "{error}");
+        let error = error_of(|config| config.max_packet = MaxPacket::new(65 * 1024 * 1024).unwrap());
+        assert!(error.contains("--client-send-queue-bytes is 1M"), "{error}");
+        let error = error_of(|config| config.server.queue.messages = 0);
+        assert!(error.contains("--server-send-chan-size is 0"), "{error}");
+    }
+
+    #[test]
+    fn the_other_bounds_are_named_with_their_flags() {
+        let same = error_of(|config| config.server.addr = config.client.addr);
+        assert!(same.contains("--client-addr and --server-addr are both 0.0.0.0:7010"), "{same}");
+        let idle = error_of(|config| config.server.keepalive.idle_timeout = Duration::from_secs(30));
+        assert!(idle.contains("--server-idle-timeout is 30s"), "{idle}");
+        let auth = error_of(|config| config.server.auth_timeout = Duration::ZERO);
+        assert!(auth.contains("--server-auth-timeout is 0"), "{auth}");
+        let pool = error_of(|config| config.mem_pool.max_chunk_bytes = 32);
+        assert!(pool.contains("--mem-pool-max-chunk is 32"), "{pool}");
+        let pool = error_of(|config| config.mem_pool.factor = 1);
+        assert!(pool.contains("--mem-pool-factor is 1, but must be 2 to 16"), "{pool}");
+    }
+
+    #[test]
+    fn the_key_is_not_printed() {
+        let config = Config {
+            server: ServerConfig { key: ServerKey::new("secret"), ..ServerConfig::default() },
+            ..Config::default()
+        };
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,163 @@
+//! What each frame of one session means: its own table of virtual connections, and the commands.
+//!
+//! The table changes only by the news in the session's outbox, which are collected before any byte that could
+//! depend on them is written to the peer. So the session needs no lock to look into it.
+
+use std::sync::Arc;
+
+use fastway::command::{CommandError, ToEndpoint, ToGateway};
+use fastway::frame::Frame;
+use fastway::id::{ConnId, RemoteId, Side};
+use fastway::keepalive::Keepalive;
+use fastway::reader::Flow;
+use rustc_hash::FxHashMap;
+
+use crate::batch::Batch;
+use crate::conn::Conn;
+use crate::outbox::{Cut, News, Outbox, Push};
+use crate::router::{Dialled, Router};
+
+/// One session's view of the gateway.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    outbox: Arc<Outbox>,
+    router: Arc<Router>,
+    side: Side,
+    conns: FxHashMap<ConnId, Arc<Conn>>,
+    /// Open connections that this session dialled, and how many it may.
+    dialled: usize,
+    max_dialled: usize,
+    pub(crate) keepalive: Keepalive,
+}
+
+impl Dispatch {
+    pub(crate) fn new(
+        outbox: Arc<Outbox>,
+        router: Arc<Router>,
+        max_dialled: usize,
+        keepalive: Keepalive,
+    ) -> Self {
+        let side = outbox.owner().side();
+        Self { outbox, router, side, conns: FxHashMap::default(), dialled: 0, max_dialled, keepalive }
+    }
+
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Takes the news from the outbox, and what is to be written if there is a `batch` and it is done.
+    pub(crate) fn collect(&mut self, batch: Option<&mut Batch>) -> Option<Cut> {
+        let Self { outbox, conns, side, dialled, .. } = self;
+        outbox.collect(batch, |news| match news {
+            News::Opened(conn) => {
+                *dialled += usize::from(conn.dialler() == *side);
+                conns.insert(conn.id(), conn);
+            }
+            News::Closed(conn) => {
+                if conns.remove(&conn.id()).is_some() {
+                    *dialled -= usize::from(conn.dialler() == *side);
+                }
+            }
+        })
+    }
+
+    /// Forwards a message or obeys a command.
+    pub(crate) fn handle(&mut self, frame: &mut Frame<'_>) -> Result<Flow, CommandError> {
+        match frame.conn() {
+            Some(conn) => Ok(self.forward(conn, frame)),
+            None => {
+                let command = ToGateway::decode(frame.message())?;
+                Ok(self.obey(command))
+            }
+        }
+    }
+
+    /// Rules 5, 6 and 15.
+    fn forward(&mut self, id: ConnId, frame: &mut Frame<'_>) -> Flow {
+        let Some(conn) = self.conns.get(&id) else {
+            return self.reply(ToEndpoint::Close { conn: Some(id) });
+        };
+        match conn.outbox(self.side.other()).forward(conn, frame, &self.outbox) {
+            Push::Done => Flow::Next,
+            Push::Full => Flow::Hold,
+            Push::Gone => self.refuse_message(id),
+        }
+    }
+
+    /// The other end is closed. If this one has not been told yet, this is how it learns; if it has, it sent the
+    /// message on a connection that is not its own any more (rule 6).
+    fn refuse_message(&mut self, id: ConnId) -> Flow {
+        if self.conns.get(&id).is_some_and(|conn| self.outbox.close(conn)) {
+            return Flow::Next;
+        }
+        self.reply(ToEndpoint::Close { conn: Some(id) })
+    }
+
+    fn obey(&mut self, command: ToGateway) -> Flow {
+        match command {
+            ToGateway::Dial { remote } => self.dial(remote),
+            ToGateway::Close { conn } => {
+                // Only what is in this session's own table can be closed (rule 8).
+                if let Some(conn) = conn.and_then(|id| self.conns.get(&id)) {
+                    conn.close();
+                }
+                Flow::Next
+            }
+            ToGateway::Ping if self.outbox.has_room(&self.outbox) => {
+                if self.keepalive.should_echo() {
+                    self.outbox.reply(ToEndpoint::Ping);
+                }
+                Flow::Next
+            }
+            ToGateway::Ping => Flow::Hold,
+        }
+    }
+
+    /// Rules 1 to 3.
+    fn dial(&mut self, remote: RemoteId) -> Flow {
+        if !self.outbox.has_room(&self.outbox) {
+            return Flow::Hold;
+        }
+        // What was closed since the turn began, by this very batch of frames perhaps, frees its place.
+        self.collect(None);
+        if self.dialled >= self.max_dialled {
+            return self.reply(ToEndpoint::Refuse { remote });
+        }
+        match self.router.dial(&self.outbox, remote) {
+            Dialled::Open => Flow::Next,
+            Dialled::Nobody => self.reply(ToEndpoint::Refuse { remote }),
+            Dialled::Full => Flow::Hold,
+        }
+    }
+
+    /// Answers the session's own peer, who has to take answers if it wants more.
+    fn reply(&self, command: ToEndpoint) -> Flow {
+        if !self.outbox.has_room(&self.outbox) {
+            return Flow::Hold;
+        }
+        self.outbox.reply(command);
+        Flow::Next
+    }
+
+    /// The session ends: out of the router, nothing more comes in. Afterwards [`close_some`](Self::close_some)
+    /// tells the others.
+    pub(crate) fn leave(&mut self, batch: &mut Batch) {
+        self.router.unregister(&self.outbox);
+        for news in self.outbox.shut(batch) {
+            if let News::Opened(conn) = news {
+                self.conns.insert(conn.id(), conn);
+            }
+        }
+    }
+
+    /// Closes up to `limit` of the session's connections (rule 9). `false` when none are left.
+    pub(crate) fn close_some(&mut self, limit: usize) -> bool {
+        let ids: Vec<ConnId> = self.conns.keys().take(limit).copied().collect();
+        for id in ids {
+            if let Some(conn) = self.conns.remove(&id) {
+                conn.close();
+            }
+        }
+        !self.conns.is_empty()
+    }
+}

@@ -1,0 +1,240 @@
+//! The gateway as a whole: binding, starting the shards, stopping.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastway::id::Side;
+use fastway::net::{BindOptions, Listener, Network};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError};
+use crate::listener::accept_all;
+use crate::router::Counts;
+use crate::session::{FLUSH_TIMEOUT, LINGER_TIMEOUT};
+use crate::shard::{Shard, Shared};
+
+/// Accepted connections that may wait for their shard.
+const HANDOVER_QUEUE: usize = 256;
+
+/// Sessions need at most [`FLUSH_TIMEOUT`] and [`LINGER_TIMEOUT`] to end; this is for whoever is late.
+const STOP_TIMEOUT: Duration = FLUSH_TIMEOUT.saturating_add(LINGER_TIMEOUT).saturating_add(Duration::from_secs(1));
+
+/// Why a gateway did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The configuration cannot work. Nothing was bound.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A port cannot be had.
+    #[error("cannot listen for {side}s on {addr}: {error}{}", remedy(error))]
+    Bind {
+        /// Whose port.
+        side: Side,
+        /// The address that was asked for.
+        addr: SocketAddr,
+        /// What the network says.
+        #[source]
+        error: io::Error,
+    },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop whoever has it, choose another port, or 0 for any free one",
+        io::ErrorKind::AddrNotAvailable => "; choose an address of this machine",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 up, or give the process the right",
+        _ => "",
+    }
+}
+
+/// A gateway whose ports are bound. [`run`](Self::run) makes it serve.
+#[derive(Debug)]
+pub struct Gateway<N: Network> {
+    shared: Arc<Shared>,
+    /// One pair for all shards; or, with `reuse_port`, one for each.
+    ports: Vec<Ports<N::Listener>>,
+    rng: StdRng,
+    client_addr: SocketAddr,
+    server_addr: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Ports<L> {
+    client: L,
+    server: L,
+}
+
+/// A remote control of a gateway, also while it runs. A clone controls the same one.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Makes the gateway stop: no new connections, every virtual connection is closed, what is queued is sent (for
+    /// 10 s at most), physical connections are closed. [`Gateway::run`] returns then.
+    pub fn stop(&self) {
+        self.shared.stopping.cancel();
+        self.shared.router.stop();
+    }
+
+    /// Whether it was told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.stopping.is_cancelled()
+    }
+
+    /// What is there at this moment.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.router.counts()
+    }
+}
+
+impl<N: Network> Gateway<N> {
+    /// Checks the configuration and binds both ports.
+    ///
+    /// All randomness of the gateway (the challenges for servers) comes from `seed`: in production from the
+    /// operating system, in a simulation from the world's seed.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]; nothing stays bound then.
+    pub async fn bind(network: &N, config: Config, seed: [u8; 32]) -> Result<Self, BindError> {
+        config.check()?;
+        let listeners = if config.reuse_port { config.threads.get() } else { 1 };
+        let (mut client_addr, mut server_addr) = (config.client.addr, config.server.addr);
+        let mut ports = Vec::with_capacity(listeners);
+        for _ in 0..listeners {
+            // With port 0 the first listener finds a free port, and the others share it.
+            let client = bind_side(network, Side::Client, &mut client_addr, &config).await?;
+            let server = bind_side(network, Side::Server, &mut server_addr, &config).await?;
+            ports.push(Ports { client, server });
+        }
+        let shared = Arc::new(Shared::new(config));
+        Ok(Self { shared, ports, rng: StdRng::from_seed(seed), client_addr, server_addr })
+    }
+
+    /// The public address, with the port that was found if 0 was asked for.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// The internal address, with the port that was found if 0 was asked for.
+    #[must_use]
+    pub fn server_addr(&self) -> SocketAddr {
+        self.server_addr
+    }
+
+    /// A remote control, to be had before [`run`](Self::run) takes the gateway.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { shared: self.shared.clone() }
+    }
+
+    /// Serves until [`Handle::stop`], and a little longer, to send what is queued.
+    ///
+    /// The first shard runs here, on the calling runtime; only further shards have threads of their own. With one
+    /// shard, everything this gateway ever does happens in tasks of this runtime.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started. Later errors concern single connections and end those alone.
+    pub async fn run(self) -> io::Result<()> {
+        let Self { shared, ports, mut rng, .. } = self;
+        let abandon = CancellationToken::new();
+        let _abandon_all = abandon.clone().drop_guard();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..shared.config.threads.get()).map(|_| mpsc::channel(HANDOVER_QUEUE)).unzip();
+        let mut ports = ports.into_iter();
+        let first_ports = ports.next().expect("bind made at least one pair");
+        let mut shards = receivers.into_iter().map(|accepted| {
+            let rng = StdRng::from_rng(&mut rng);
+            Shard { shared: shared.clone(), rng, accepted }
+        });
+        let first_shard = shards.next().expect("there is at least one shard");
+        // Without ports of their own, all shards get their connections from the first one's.
+        let first_deals_to = if shared.config.reuse_port { senders[..1].to_vec() } else { senders.clone() };
+
+        let mut others = Vec::new();
+        for (shard, sender) in shards.zip(&senders[1..]) {
+            others.push(start_thread(shard, ports.next(), sender.clone(), abandon.clone())?);
+        }
+        drop(senders);
+        first_ports.accept_into(&shared, &first_deals_to);
+        drop(first_deals_to);
+        first_shard.run().await;
+
+        shared.tasks.close();
+        let _ = timeout(STOP_TIMEOUT, shared.tasks.wait()).await;
+        abandon.cancel();
+        for ended in others {
+            let _ = ended.await;
+        }
+        Ok(())
+    }
+}
+
+async fn bind_side<N: Network>(
+    network: &N,
+    side: Side,
+    addr: &mut SocketAddr,
+    config: &Config,
+) -> Result<N::Listener, BindError> {
+    let options = BindOptions { reuse_port: config.reuse_port, ..BindOptions::default() };
+    let failed = |error| BindError::Bind { side, addr: *addr, error };
+    let listener = network.bind(*addr, options).await.map_err(failed)?;
+    *addr = listener.local_addr().map_err(failed)?;
+    Ok(listener)
+}
+
+impl<L: Listener> Ports<L> {
+    /// Starts to accept, for these shards in turn; the first one runs here.
+    fn accept_into(self, shared: &Arc<Shared>, shards: &[mpsc::Sender<crate::shard::Accepted<L::Stream>>]) {
+        for (side, listener) in [(Side::Client, self.client), (Side::Server, self.server)] {
+            tokio::spawn(accept_all(listener, side, shared.clone(), shards.to_vec()));
+        }
+    }
+
+    fn adopt(self) -> io::Result<Self> {
+        Ok(Self { client: self.client.adopt()?, server: self.server.adopt()? })
+    }
+}
+
+/// Runs a shard on a thread of its own, with a runtime of its own: sessions of one shard never wait for another
+/// thread's scheduler. Tells when it has ended.
+#[expect(clippy::disallowed_methods, reason = "further shards are the one place that needs threads")]
+fn start_thread<L: Listener>(
+    shard: Shard<L::Stream>,
+    ports: Option<Ports<L>>,
+    sender: mpsc::Sender<crate::shard::Accepted<L::Stream>>,
+    abandon: CancellationToken,
+) -> io::Result<oneshot::Receiver<()>> {
+    let (ended, when_ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("fastway-shard".to_owned()).spawn(move || {
+        let shared = shard.shared.clone();
+        runtime.block_on(async {
+            if let Some(ports) = ports {
+                match ports.adopt() {
+                    Ok(ports) => ports.accept_into(&shared, &[sender]),
+                    Err(error) => tracing::error!(%error, "a shard cannot watch its ports and accepts nothing"),
+                }
+            } else {
+                drop(sender);
+            }
+            shard.run().await;
+            abandon.run_until_cancelled(shared.tasks.wait()).await;
+        });
+        drop(runtime);
+        let _ = ended.send(());
+    })?;
+    Ok(when_ended)
+}

@@ -1,0 +1,361 @@
+//! One session's send queue, and the only place where sessions meet.
+//!
+//! Other sessions push: frames, the news that a virtual connection has opened or ended, an order to stop. The
+//! owning session collects all of it in one go and writes it. Each push is one short lock and one copy behind the
+//! bytes that wait for the same socket already; the owner is woken once, however much is pushed until it runs.
+//!
+//! The queue is bounded in messages and in bytes. What happens at the bound depends on whose it is: a client is
+//! cut off (rule 14), a server holds the sender back until there is room (rule 15). Commands are never held back,
+//! or two sessions could wait for each other; whoever causes one checks for room first ([`Outbox::has_room`]).
+//!
+//! Locks: a queue's lock is taken alone, never two at once, and no waker runs under it.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use fastway::command::ToEndpoint;
+use fastway::frame::Frame;
+use fastway::id::{ClientId, RemoteId, ServerId, Side};
+use parking_lot::Mutex;
+
+use crate::batch::{Batch, Chunks};
+use crate::config::QueueLimits;
+use crate::conn::Conn;
+
+/// Whose session it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Client(ClientId),
+    Server(ServerId),
+}
+
+impl Owner {
+    pub(crate) fn side(self) -> Side {
+        match self {
+            Self::Client(_) => Side::Client,
+            Self::Server(_) => Side::Server,
+        }
+    }
+
+    pub(crate) fn remote_id(self) -> RemoteId {
+        match self {
+            Self::Client(id) => id.into(),
+            Self::Server(id) => id.into(),
+        }
+    }
+}
+
+/// What has changed in the owner's table of virtual connections.
+#[derive(Debug)]
+pub(crate) enum News {
+    Opened(Arc<Conn>),
+    Closed(Arc<Conn>),
+}
+
+/// Why somebody else ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// A client did not take what was sent to it.
+    SlowClient,
+    /// A newer server registered the same ID.
+    TakenOver,
+    /// The gateway stops.
+    Shutdown,
+}
+
+/// What became of a frame that was to be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Push {
+    Done,
+    /// No room. The sender will be resumed when there is.
+    Full,
+    /// The connection, or the whole session, has ended on this side.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    owner: Owner,
+    limits: QueueLimits,
+    waker: OnceLock<Waker>,
+    /// The owner has something to collect and knows, or is about to.
+    pending: AtomicBool,
+    /// The owner was held back and may go on.
+    resumed: AtomicBool,
+    /// Somebody is held back by this queue.
+    holds_back: AtomicBool,
+    /// What the owner has collected and not yet written. Only the owner stores.
+    writing_messages: AtomicUsize,
+    writing_bytes: AtomicUsize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    chunks: Chunks,
+    news: Vec<News>,
+    /// Sessions that wait for room.
+    held_back: Vec<Arc<Outbox>>,
+    cut: Option<Cut>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The socket takes no more, but what came from it is still being delivered: frames are dropped.
+    Broken,
+    /// The session has ended.
+    Shut,
+}
+
+/// For the sessions of others.
+impl Outbox {
+    pub(crate) fn new(owner: Owner, limits: QueueLimits) -> Self {
+        Self {
+            owner,
+            limits,
+            waker: OnceLock::new(),
+            pending: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
+            holds_back: AtomicBool::new(false),
+            writing_messages: AtomicUsize::new(0),
+            writing_bytes: AtomicUsize::new(0),
+            queue: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Queues a message of `conn`. With [`Push::Full`] the frame stays the sender's, and `sender` is resumed later.
+    pub(crate) fn forward(&self, conn: &Conn, frame: &mut Frame<'_>, sender: &Arc<Self>) -> Push {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Shut || conn.is_closed(self.owner.side()) {
+            return Push::Gone;
+        }
+        if queue.state == State::Broken {
+            return Push::Done;
+        }
+        let bytes = frame.as_bytes().len();
+        if !self.fits(&queue, bytes) {
+            if self.owner.side() == Side::Client {
+                drop(queue);
+                self.cut(Cut::SlowClient);
+                return Push::Gone;
+            }
+            if self.hold_back(&mut queue, bytes, sender) {
+                return Push::Full;
+            }
+        }
+        queue.chunks.push(frame.take_bytes());
+        drop(queue);
+        self.wake_once();
+        Push::Done
+    }
+
+    /// Tells the owner that `conn` is open, by `command`. `false` if the session has ended.
+    pub(crate) fn open(&self, conn: &Arc<Conn>, command: ToEndpoint) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Shut {
+            return false;
+        }
+        queue.news.push(News::Opened(conn.clone()));
+        self.push_command(queue, command);
+        true
+    }
+
+    /// Tells the owner that `conn` has ended, once. `false` if that was done before.
+    pub(crate) fn close(&self, conn: &Arc<Conn>) -> bool {
+        let mut queue = self.queue.lock();
+        if !conn.mark_closed(self.owner.side()) {
+            return false;
+        }
+        if queue.state != State::Shut {
+            queue.news.push(News::Closed(conn.clone()));
+            self.push_command(queue, ToEndpoint::Close { conn: Some(conn.id()) });
+        }
+        true
+    }
+
+    /// Whether commands may be caused here. If a server's queue is full, `sender` is resumed when it is not.
+    /// A client's always has room: one that is full is cut off.
+    pub(crate) fn has_room(&self, sender: &Arc<Self>) -> bool {
+        let mut queue = self.queue.lock();
+        self.owner.side() == Side::Client
+            || queue.state != State::Open
+            || self.fits(&queue, 0)
+            || !self.hold_back(&mut queue, 0, sender)
+    }
+
+    /// Orders the session to end. The first order counts; what waits for a slow client is dropped at once.
+    pub(crate) fn cut(&self, reason: Cut) {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Shut || queue.cut.is_some() {
+            return;
+        }
+        queue.cut = Some(reason);
+        let dropped = if reason == Cut::SlowClient { std::mem::take(&mut queue.chunks) } else { Chunks::default() };
+        drop(queue);
+        drop(dropped);
+        self.pending.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Bytes that wait to be written, collected or not.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.lock().chunks.bytes() + self.writing_bytes.load(Ordering::Relaxed)
+    }
+
+    fn push_command(&self, mut queue: parking_lot::MutexGuard<'_, Queue>, command: ToEndpoint) {
+        if queue.state == State::Broken {
+            return;
+        }
+        let frame = command.encode();
+        let too_slow = self.owner.side() == Side::Client && !self.fits(&queue, frame.as_ref().len());
+        queue.chunks.push(Cow::Borrowed(frame.as_ref()));
+        drop(queue);
+        if too_slow {
+            self.cut(Cut::SlowClient);
+        } else {
+            self.wake_once();
+        }
+    }
+
+    fn fits(&self, queue: &Queue, bytes: usize) -> bool {
+        let queued_messages = queue.chunks.messages() + self.writing_messages.load(Ordering::SeqCst);
+        let queued_bytes = queue.chunks.bytes() + self.writing_bytes.load(Ordering::SeqCst);
+        queued_messages < self.limits.messages && queued_bytes + bytes <= self.limits.bytes
+    }
+
+    /// Notes that `sender` waits for room. `false` if there is room after all: the owner may have written since
+    /// the caller looked, and it looks for the mark only after it has written.
+    fn hold_back(&self, queue: &mut Queue, bytes: usize, sender: &Arc<Self>) -> bool {
+        self.holds_back.store(true, Ordering::SeqCst);
+        let full = !self.fits(queue, bytes);
+        if full {
+            queue.held_back.push(sender.clone());
+        }
+        full
+    }
+
+    fn wake_once(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        // A session that has not run yet has no waker, and collects when it does.
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// For the owning session.
+impl Outbox {
+    /// To be called at the start of every turn. A session is one task for life, so its waker never changes.
+    pub(crate) fn woken_by(&self, waker: &Waker) {
+        let known = self.waker.get_or_init(|| waker.clone());
+        debug_assert!(known.will_wake(waker), "a session stays in the task it began in");
+    }
+
+    /// Takes the news, and the bytes too if there is a `batch` and it is written out. The order to end, if there
+    /// is one.
+    pub(crate) fn collect(&self, batch: Option<&mut Batch>, news: impl FnMut(News)) -> Option<Cut> {
+        if !self.pending.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut queue = self.queue.lock();
+        if let Some(batch) = batch.filter(|batch| batch.is_empty()) {
+            queue.chunks.move_to(batch);
+            self.store_writing(batch);
+        }
+        // What is left waits for the batch to be written; until then nobody needs to wake the owner for more.
+        let cut = queue.cut;
+        self.pending.store(!queue.chunks.is_empty() || cut.is_some(), Ordering::Release);
+        let all_news = std::mem::take(&mut queue.news);
+        drop(queue);
+        all_news.into_iter().for_each(news);
+        cut
+    }
+
+    /// After a write: what is still to be written of the batch. Lets go on those who were held back, if half of
+    /// the queue is free again.
+    pub(crate) fn wrote(&self, batch: &Batch) {
+        self.store_writing(batch);
+        if !self.holds_back.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        let low = queue.chunks.messages() + batch.messages() <= self.limits.messages / 2
+            && queue.chunks.bytes() + batch.bytes() <= self.limits.bytes / 2;
+        if low {
+            let resumed = self.let_go(&mut queue);
+            drop(queue);
+            resume(resumed);
+        }
+    }
+
+    /// Queues a command for the owner itself, which is about to write anyway.
+    pub(crate) fn reply(&self, command: ToEndpoint) {
+        self.pending.store(true, Ordering::Release);
+        self.push_command(self.queue.lock(), command);
+    }
+
+    /// Whether the owner was held back and may go on; asked once.
+    pub(crate) fn take_resumed(&self) -> bool {
+        self.resumed.swap(false, Ordering::AcqRel)
+    }
+
+    /// The socket takes no more: drops what waits and what will come.
+    pub(crate) fn break_off(&self, batch: &mut Batch) {
+        *batch = Batch::default();
+        let mut queue = self.queue.lock();
+        queue.state = State::Broken;
+        queue.chunks = Chunks::default();
+        self.store_writing(batch);
+        let resumed = self.let_go(&mut queue);
+        drop(queue);
+        resume(resumed);
+    }
+
+    /// The session has ended: nothing more comes in. What was still to be written is added to `batch`.
+    pub(crate) fn shut(&self, batch: &mut Batch) -> Vec<News> {
+        let mut queue = self.queue.lock();
+        queue.state = State::Shut;
+        queue.chunks.move_to(batch);
+        let resumed = self.let_go(&mut queue);
+        let news = std::mem::take(&mut queue.news);
+        drop(queue);
+        resume(resumed);
+        news
+    }
+
+    /// Gives back memory that is only kept for what may come.
+    pub(crate) fn release_spare(&self) {
+        self.queue.lock().chunks.release_spare();
+    }
+
+    fn store_writing(&self, batch: &Batch) {
+        self.writing_messages.store(batch.messages(), Ordering::SeqCst);
+        self.writing_bytes.store(batch.bytes(), Ordering::SeqCst);
+    }
+
+    fn let_go(&self, queue: &mut Queue) -> Vec<Arc<Self>> {
+        self.holds_back.store(false, Ordering::SeqCst);
+        std::mem::take(&mut queue.held_back)
+    }
+}
+
+fn resume(sessions: Vec<Arc<Outbox>>) {
+    for outbox in sessions {
+        outbox.resumed.store(true, Ordering::Release);
+        outbox.wake();
+    }
+}

@@ -1,0 +1,222 @@
+//! Who is registered, and opening virtual connections between them.
+//!
+//! Its one lock is taken when a session begins, dials or ends, never for a message.
+
+use std::sync::Arc;
+
+use fastway::command::ToEndpoint;
+use fastway::id::{ClientId, RemoteId, ServerId, Side};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::config::QueueLimits;
+use crate::conn::{Conn, ConnIds};
+use crate::outbox::{Cut, Outbox, Owner};
+
+/// Everybody who is connected to one gateway.
+#[derive(Debug)]
+pub(crate) struct Router {
+    registered: Mutex<Registered>,
+    conn_ids: Arc<ConnIds>,
+}
+
+#[derive(Debug, Default)]
+struct Registered {
+    clients: FxHashMap<ClientId, Arc<Outbox>>,
+    servers: FxHashMap<ServerId, Arc<Outbox>>,
+    last_client: u32,
+    stopped: bool,
+}
+
+/// How a dial went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialled {
+    Open,
+    /// Nobody there by that ID.
+    Nobody,
+    /// The dialled server takes no more for now; the dialler will be resumed.
+    Full,
+}
+
+/// What is there at one moment. All of it is 0 when everybody has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Clients that are connected.
+    pub clients: usize,
+    /// Servers that are registered.
+    pub servers: usize,
+    /// Virtual connections that are open, or not yet forgotten by both sides.
+    pub conns: usize,
+    /// Bytes that wait in send queues.
+    pub queued_bytes: usize,
+}
+
+impl Router {
+    pub(crate) fn new() -> Self {
+        Self::after(0, 0)
+    }
+
+    /// A router whose IDs go on after these, which a gateway reaches after billions of connections.
+    fn after(last_client: u32, last_conn: u32) -> Self {
+        let registered = Registered { last_client, ..Registered::default() };
+        Self { registered: Mutex::new(registered), conn_ids: ConnIds::after(last_conn) }
+    }
+
+    /// Registers a client under a number of its own: not 0, and no one else's. `None` when the gateway stops.
+    pub(crate) fn register_client(&self, limits: QueueLimits) -> Option<Arc<Outbox>> {
+        let mut registered = self.registered.lock();
+        let Registered { clients, last_client, stopped, .. } = &mut *registered;
+        if *stopped {
+            return None;
+        }
+        let id = loop {
+            *last_client = last_client.wrapping_add(1);
+            if let Some(id) = ClientId::new(*last_client).filter(|id| !clients.contains_key(id)) {
+                break id;
+            }
+        };
+        let outbox = Arc::new(Outbox::new(Owner::Client(id), limits));
+        clients.insert(id, outbox.clone());
+        Some(outbox)
+    }
+
+    /// Registers a server under the number it chose; whoever had it before is ended. `None` when the gateway stops.
+    pub(crate) fn register_server(&self, id: ServerId, limits: QueueLimits) -> Option<Arc<Outbox>> {
+        let outbox = Arc::new(Outbox::new(Owner::Server(id), limits));
+        let mut registered = self.registered.lock();
+        if registered.stopped {
+            return None;
+        }
+        let older = registered.servers.insert(id, outbox.clone());
+        drop(registered);
+        if let Some(older) = older {
+            older.cut(Cut::TakenOver);
+        }
+        Some(outbox)
+    }
+
+    /// Forgets this session, and only this one: another may have taken over its number.
+    pub(crate) fn unregister(&self, outbox: &Arc<Outbox>) {
+        let mut registered = self.registered.lock();
+        let is_this = |current: &Arc<Outbox>| Arc::ptr_eq(current, outbox);
+        match outbox.owner() {
+            Owner::Client(id) if registered.clients.get(&id).is_some_and(is_this) => {
+                registered.clients.remove(&id);
+            }
+            Owner::Server(id) if registered.servers.get(&id).is_some_and(is_this) => {
+                registered.servers.remove(&id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens a virtual connection from `dialler` to `remote` on the other side.
+    ///
+    /// `Accept` is queued for the dialler before `Connect` is for the other, so no message can overtake either. If
+    /// the other session ends in between, the dialler sees the connection open and close.
+    pub(crate) fn dial(&self, dialler: &Arc<Outbox>, remote: RemoteId) -> Dialled {
+        let Some(dialled) = self.find(dialler.owner().side().other(), remote) else {
+            return Dialled::Nobody;
+        };
+        if !dialled.has_room(dialler) {
+            return Dialled::Full;
+        }
+        let conn = Conn::new(&self.conn_ids, dialler, &dialled);
+        let connect = ToEndpoint::Connect { conn: conn.id(), remote: dialler.owner().remote_id() };
+        dialler.open(&conn, ToEndpoint::Accept { conn: conn.id(), remote });
+        if !dialled.open(&conn, connect) {
+            conn.close();
+        }
+        Dialled::Open
+    }
+
+    /// Ends every session, and lets no new one begin.
+    pub(crate) fn stop(&self) {
+        let mut registered = self.registered.lock();
+        registered.stopped = true;
+        let everybody: Vec<_> =
+            registered.clients.values().chain(registered.servers.values()).cloned().collect();
+        drop(registered);
+        everybody.iter().for_each(|outbox| outbox.cut(Cut::Shutdown));
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let registered = self.registered.lock();
+        let everybody = registered.clients.values().chain(registered.servers.values());
+        Counts {
+            clients: registered.clients.len(),
+            servers: registered.servers.len(),
+            conns: self.conn_ids.count(),
+            queued_bytes: everybody.map(|outbox| outbox.queued_bytes()).sum(),
+        }
+    }
+
+    fn find(&self, side: Side, remote: RemoteId) -> Option<Arc<Outbox>> {
+        let registered = self.registered.lock();
+        match side {
+            Side::Client => registered.clients.get(&remote.client()?).cloned(),
+            Side::Server => registered.servers.get(&remote.into()).cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+
+    const LIMITS: QueueLimits = QueueLimits { messages: 100, bytes: 10_000 };
+
+    fn client_id(outbox: &Outbox) -> u32 {
+        outbox.owner().remote_id().get()
+    }
+
+    #[test]
+    fn client_numbers_wrap_around_zero_and_those_in_use() {
+        let router = Router::after(0, 0);
+        let first = router.register_client(LIMITS).unwrap();
+        assert_eq!(client_id(&first), 1);
+        router.registered.lock().last_client = u32::MAX;
+        let second = router.register_client(LIMITS).unwrap();
+        assert_eq!(client_id(&second), 2, "0 is no number, 1 is in use");
+        assert_eq!(router.counts().clients, 2);
+        router.unregister(&first);
+        router.registered.lock().last_client = u32::MAX;
+        assert_eq!(client_id(&router.register_client(LIMITS).unwrap()), 1);
+    }
+
+    #[test]
+    fn the_end_of_an_older_server_does_not_unregister_the_newer() {
+        let router = Router::new();
+        let older = router.register_server(ServerId::new(5), LIMITS).unwrap();
+        let newer = router.register_server(ServerId::new(5), LIMITS).unwrap();
+        router.unregister(&older);
+        let found = router.find(Side::Server, RemoteId::new(5)).unwrap();
+        assert!(Arc::ptr_eq(&found, &newer));
+        router.unregister(&newer);
+        assert!(router.find(Side::Server, RemoteId::new(5)).is_none());
+    }
+
+    #[test]
+    fn a_dial_to_a_session_that_just_ended_leaves_nothing_behind() {
+        let router = Router::new();
+        let client = router.register_client(LIMITS).unwrap();
+        let server = router.register_server(ServerId::new(5), LIMITS).unwrap();
+        // The server's session has ended, but a dialler on another shard found it just before.
+        drop(server.shut(&mut Default::default()));
+        assert_eq!(router.dial(&client, RemoteId::new(5)), Dialled::Open);
+        let (mut batch, mut news) = (Batch::default(), Vec::new());
+        client.collect(Some(&mut batch), |item| news.push(item));
+        assert_eq!(batch.messages(), 2, "Accept, then Close");
+        drop(news);
+        assert_eq!(router.counts().conns, 0);
+    }
+
+    #[test]
+    fn nobody_registers_after_the_stop() {
+        let router = Router::new();
+        router.stop();
+        assert!(router.register_client(LIMITS).is_none());
+        assert!(router.register_server(ServerId::new(1), LIMITS).is_none());
+    }
+}

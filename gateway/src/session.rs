@@ -1,0 +1,343 @@
+//! One physical connection, from registration to its end: a task that reads, dispatches, writes, and looks at the
+//! clock.
+//!
+//! Each turn ([`Session::poll_turn`]) does as much as there is to do without waiting. It reads into a scratch
+//! buffer that all sessions of a thread share, so between turns a session holds only the cut-off tail of a frame
+//! and what waits to be written.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use fastway::command::{CommandError, ToEndpoint};
+use fastway::frame::{FrameError, MaxPacket};
+use fastway::keepalive::{Due, Keepalive, KeepaliveConfig};
+use fastway::net::Stream;
+use fastway::reader::{FrameReader, Progress, ReadError};
+use tokio::io::ReadBuf;
+use tokio::time::{Instant, timeout};
+
+use crate::alarm::{Alarm, Grain};
+use crate::batch::Batch;
+use crate::dispatch::Dispatch;
+use crate::outbox::{Cut, Outbox};
+use crate::router::Router;
+
+/// How much one read takes at most.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Reads in one turn, before other sessions have theirs.
+const READS_PER_TURN: usize = 4;
+
+/// Writes in one turn, before other sessions have theirs.
+const WRITES_PER_TURN: usize = 16;
+
+/// Virtual connections that are closed in one go at a session's end, before other sessions have their turn.
+const CLOSES_PER_TURN: usize = 1024;
+
+/// At an orderly end: so long for what is queued to be written.
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Then so long for the peer to close as well. Closing while bytes from it are still arriving would reset the
+/// connection, and the reset could overtake what was just written.
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+}
+
+/// What a session has to know of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionConfig {
+    pub(crate) max_packet: MaxPacket,
+    /// Memory to keep while no frame is in progress.
+    pub(crate) buffer_bytes: usize,
+    pub(crate) keepalive: KeepaliveConfig,
+    pub(crate) max_dialled: usize,
+    /// Servers only: how long one may take nothing.
+    pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) grain: Grain,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("the peer closed the connection")]
+    Closed,
+    #[error("the peer closed the connection inside a frame")]
+    ClosedMidFrame,
+    #[error("the connection failed: {0}")]
+    Failed(io::Error),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("nothing came from the peer for the idle timeout")]
+    Silent,
+    #[error("the server took nothing for the stall timeout")]
+    Stalled,
+    #[error("the client did not take what was sent to it: its send queue is full")]
+    SlowClient,
+    #[error("another server registered with the same ID")]
+    TakenOver,
+    #[error("the gateway stops")]
+    Shutdown,
+}
+
+impl End {
+    /// Whether what is queued for the peer should still reach it.
+    fn is_orderly(&self) -> bool {
+        matches!(self, Self::Closed | Self::TakenOver | Self::Shutdown)
+    }
+
+    /// Whether the peer broke the protocol, as opposed to having gone or being too slow.
+    pub(crate) fn is_violation(&self) -> bool {
+        matches!(self, Self::Frame(_) | Self::Command(_))
+    }
+}
+
+impl From<Cut> for End {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::SlowClient => Self::SlowClient,
+            Cut::TakenOver => Self::TakenOver,
+            Cut::Shutdown => Self::Shutdown,
+        }
+    }
+}
+
+/// One physical connection that is registered.
+#[derive(Debug)]
+pub(crate) struct Session<S> {
+    stream: S,
+    reader: FrameReader,
+    dispatch: Dispatch,
+    batch: Batch,
+    alarm: Alarm,
+    /// Since when the peer has taken nothing of what there is to write.
+    blocked: Option<Instant>,
+    /// Writing failed. What came before that is still read and delivered.
+    write_failure: Option<io::Error>,
+    config: Arc<SessionConfig>,
+}
+
+impl<S: Stream> Session<S> {
+    pub(crate) fn new(
+        stream: S,
+        outbox: Arc<Outbox>,
+        router: Arc<Router>,
+        config: Arc<SessionConfig>,
+    ) -> Self {
+        let keepalive = Keepalive::new(config.keepalive, Instant::now());
+        Self {
+            stream,
+            reader: FrameReader::new(config.max_packet, config.buffer_bytes / 2),
+            dispatch: Dispatch::new(outbox, router, config.max_dialled, keepalive),
+            batch: Batch::default(),
+            alarm: Alarm::new(config.grain),
+            blocked: None,
+            write_failure: None,
+            config,
+        }
+    }
+
+    /// Serves the connection to its end: first the messages, then the others are told, then what is still queued
+    /// is written if the end is an orderly one.
+    pub(crate) async fn run(mut self) -> End {
+        poll_fn(|cx| self.start_alarm(cx)).await;
+        let end = poll_fn(|cx| self.poll_turn(cx)).await;
+        self.dispatch.leave(&mut self.batch);
+        while self.dispatch.close_some(CLOSES_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
+        if end.is_orderly() {
+            self.finish().await;
+        }
+        end
+    }
+
+    fn start_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(Instant::now()) {
+            self.alarm.set_by(at, cx);
+        }
+        Poll::Ready(())
+    }
+
+    /// One turn: news, reading, writing, the clock.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        match self.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        self.dispatch.outbox().woken_by(cx.waker());
+        self.collect()?;
+        self.read(cx)?;
+        self.write(cx)?;
+        if self.alarm.has_gone_off() {
+            self.look_at_the_clock(cx)?;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<(), End> {
+        self.dispatch.collect(Some(&mut self.batch)).map_or(Ok(()), |cut| Err(cut.into()))
+    }
+
+    /// Reads and dispatches until nothing is there, a server's queue holds this session back, or others should
+    /// have their turn.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if self.reader.is_held() && !self.dispatch.outbox().take_resumed() {
+            return Ok(());
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            for _ in 0..READS_PER_TURN {
+                let Self { reader, stream, dispatch, .. } = self;
+                let progress = reader.poll_frames(cx, stream, scratch, |frame| dispatch.handle(frame));
+                let Poll::Ready(progress) = progress else {
+                    return self.write_failure.take().map_or(Ok(()), |error| Err(End::Failed(error)));
+                };
+                match progress {
+                    Ok(Progress::Read(_)) => self.dispatch.keepalive.heard(Instant::now()),
+                    Ok(Progress::Held(_)) => return Ok(self.dispatch.keepalive.heard(Instant::now())),
+                    Ok(Progress::Eof { mid_frame: false }) => return Err(End::Closed),
+                    Ok(Progress::Eof { mid_frame: true }) => return Err(End::ClosedMidFrame),
+                    Err(ReadError::Io(error)) => return Err(End::Failed(error)),
+                    Err(ReadError::Frame(error)) => return Err(error.into()),
+                    Err(ReadError::Handler(error)) => return Err(error.into()),
+                }
+            }
+            cx.waker().wake_by_ref();
+            Ok(())
+        })
+    }
+
+    /// Writes until nothing is left, the socket takes no more, or others should have their turn.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        for _ in 0..WRITES_PER_TURN {
+            if self.batch.is_empty() {
+                self.collect()?;
+                if self.batch.is_empty() {
+                    self.blocked = None;
+                    return Ok(());
+                }
+            }
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => self.blocked = None,
+                Poll::Ready(Err(error)) => return self.break_off(error, cx),
+                Poll::Pending => {
+                    self.note_blocked(cx);
+                    return Ok(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// One write of the batch.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written =
+            ready!(Pin::new(&mut self.stream).poll_write(cx, self.batch.unwritten()))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.batch.advance(written, self.config.buffer_bytes / 2);
+        self.dispatch.outbox().wrote(&self.batch);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writing has failed. What the peer had sent before is read to its end first, so that it is delivered.
+    fn break_off(&mut self, error: io::Error, cx: &mut Context<'_>) -> Result<(), End> {
+        self.dispatch.outbox().break_off(&mut self.batch);
+        self.write_failure = Some(error);
+        self.read(cx)
+    }
+
+    fn note_blocked(&mut self, cx: &mut Context<'_>) {
+        if let Some(stall_timeout) = self.config.stall_timeout
+            && self.blocked.is_none()
+        {
+            let now = Instant::now();
+            self.blocked = Some(now);
+            self.alarm.set_by(now + stall_timeout, cx);
+        }
+    }
+
+    /// The alarm has gone off: is the peer silent, or stalled? When is the next look?
+    fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let now = Instant::now();
+        let stalled_at = self.blocked.zip(self.config.stall_timeout).map(|(since, timeout)| since + timeout);
+        if stalled_at.is_some_and(|at| now >= at) {
+            return Err(End::Stalled);
+        }
+        if self.reader.is_held() {
+            // It is the gateway that does not listen (rule 13).
+            self.dispatch.keepalive.heard(now);
+        }
+        let silent_at = match self.dispatch.keepalive.check(now) {
+            Due::Expired => return Err(End::Silent),
+            Due::Nothing(at) => at,
+            Due::Ping(at) => {
+                self.dispatch.outbox().reply(ToEndpoint::Ping);
+                self.release_spare();
+                self.write(cx)?;
+                at
+            }
+        };
+        for at in [silent_at, stalled_at].into_iter().flatten() {
+            self.alarm.set_by(at, cx);
+        }
+        Ok(())
+    }
+
+    /// A session that is silent for a while holds no memory for what may come.
+    fn release_spare(&mut self) {
+        self.reader.release_spare();
+        self.batch.release_spare();
+        self.dispatch.outbox().release_spare();
+    }
+
+    /// The orderly end of a connection: everything queued is written, then the end of file, then the peer's end
+    /// is awaited.
+    async fn finish(mut self) {
+        let flush = poll_fn(|cx| {
+            while !self.batch.is_empty() {
+                ready!(self.poll_write(cx))?;
+            }
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        });
+        if !matches!(timeout(FLUSH_TIMEOUT, flush).await, Ok(Ok(()))) {
+            return;
+        }
+        let drain = poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| self.poll_discard(cx, scratch)));
+        let _ = timeout(LINGER_TIMEOUT, drain).await;
+    }
+
+    /// Reads and forgets until the peer's end.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
+        for _ in 0..READS_PER_TURN {
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// If the task was dropped, or panicked, in the middle: nobody may go on waiting for this session.
+impl<S> Drop for Session<S> {
+    fn drop(&mut self) {
+        self.dispatch.leave(&mut self.batch);
+        self.dispatch.close_some(usize::MAX);
+    }
+}
