@@ -1,0 +1,265 @@
+//! Rules 14 and 15: a slow client is cut off, a slow server holds its clients back.
+
+use std::time::Duration;
+
+use fastway::keepalive::KeepaliveConfig;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::support::{Raw, TestGateway, config, config_with, threads, wire};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Sends messages until the gateway closes the connection; says how many.
+async fn flood_until_closed<S>(server: &mut Raw<S>, conn: u32, message: &[u8]) -> usize
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let frame = wire::data(conn, message);
+    for sent in 0..100_000 {
+        server.send(&frame).await;
+        // An echo shows that the gateway has seen the message; what comes before it is the verdict.
+        server.send(wire::ping()).await;
+        let answer = server.frame().await;
+        if answer == wire::close(conn) {
+            server.expect(wire::ping()).await;
+            return sent;
+        }
+        assert_eq!(answer, wire::ping());
+    }
+    panic!("the client was never cut off");
+}
+
+#[tokio::test]
+async fn rule_14_a_client_that_does_not_read_is_cut_off_by_bytes() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let (mut slow, mut good) = (gateway.client().await, gateway.client().await);
+    let mut server = gateway.server(7).await;
+    let to_slow = slow.open(7, &mut server).await;
+    let to_good = good.open(7, &mut server).await;
+    let sent = flood_until_closed(&mut server, to_slow, &[1; 10_000]).await;
+    // 1 MiB of queue, and the 64 KiB that are in the pipe.
+    assert!((100..=115).contains(&sent), "{sent} messages of 10 kB were taken");
+    server.send(wire::data(to_good, b"nobody waits")).await;
+    good.expect(wire::data(to_good, b"nobody waits")).await;
+    gateway.until("the slow client is gone", |counts| counts.clients == 1 && counts.conns == 1).await;
+    assert_eq!(gateway.handle.counts().queued_bytes, 0);
+}
+
+#[tokio::test]
+async fn rule_14_a_client_that_does_not_read_is_cut_off_by_messages() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.client.queue.messages = 50)).await;
+    let mut slow = gateway.client().await;
+    let mut server = gateway.server(7).await;
+    let conn = slow.open(7, &mut server).await;
+    let sent = flood_until_closed(&mut server, conn, &[1; 10_000]).await;
+    // 50 in the queue, 6 in the pipe of 64 KiB; a message counts until its last byte is written.
+    assert!((50..=57).contains(&sent), "{sent} messages were taken");
+}
+
+#[tokio::test]
+async fn rule_14_a_client_on_a_real_socket_is_cut_off_as_well() {
+    for shards in [1, 4] {
+        let gateway = TestGateway::start(config_with(|config| config.threads = threads(shards))).await;
+        let (mut slow, mut good) = (gateway.client().await, gateway.client().await);
+        let mut server = gateway.server(7).await;
+        let to_slow = slow.open(7, &mut server).await;
+        let to_good = good.open(7, &mut server).await;
+        flood_until_closed(&mut server, to_slow, &[1; 100_000]).await;
+        server.send(wire::data(to_good, b"nobody waits")).await;
+        good.expect(wire::data(to_good, b"nobody waits")).await;
+    }
+}
+
+/// A client that asks for answers and does not take them is no better.
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_client_is_cut_off_by_the_answers_to_itself_too() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut client = gateway.client().await;
+    let flood = wire::data(99, b"").repeat(100_000);
+    let ended = timeout(SECOND, tokio::io::AsyncWriteExt::write_all(&mut client.stream, &flood)).await;
+    assert!(matches!(ended, Ok(Err(_))), "{ended:?}");
+    gateway.nothing_is_left().await;
+}
+
+/// A server whose dials and bad messages are answered, and that does not read the answers, is itself stopped.
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_server_is_held_back_by_the_answers_to_itself() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.server.queue.messages = 100)).await;
+    let mut server = gateway.server(7).await;
+    let frames: Vec<u8> = (0..50_000).flat_map(|id| wire::data(1 + id, b"")).collect();
+    let (mut reading, mut writing) = tokio::io::split(server.stream);
+    let sending = tokio::spawn(async move {
+        tokio::io::AsyncWriteExt::write_all(&mut writing, &frames).await.unwrap();
+        writing
+    });
+    sleep(SECOND * 10).await;
+    assert!(!sending.is_finished(), "the server is held back");
+    let mut answers = vec![0; 13 * 50_000];
+    tokio::io::AsyncReadExt::read_exact(&mut reading, &mut answers).await.unwrap();
+    let expected: Vec<u8> = (0..50_000).flat_map(|id| wire::close(1 + id)).collect();
+    assert!(answers == expected, "every message has its answer, in order");
+    server = Raw::new(reading.unsplit(sending.await.unwrap()));
+    server.expect_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_server_that_does_not_read_holds_its_clients_back_and_nothing_is_lost() {
+    let limit = 1 << 20;
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.server.queue.bytes = limit;
+        config.client.keepalive = KeepaliveConfig::ANSWER_ONLY;
+    }))
+    .await;
+    let mut server = gateway.server(7).await;
+    let mut sending = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = gateway.client().await;
+        let conn = client.open(7, &mut server).await;
+        clients.push((client, conn));
+    }
+    for (mut client, conn) in clients {
+        sending.push(tokio::spawn(async move {
+            for number in 0..200_u32 {
+                client.send(wire::data(conn, &[&number.to_le_bytes()[..], &[7; 3_000]].concat())).await;
+            }
+            client
+        }));
+    }
+    sleep(SECOND * 10).await;
+    assert!(sending.iter().all(|client| !client.is_finished()), "everybody is held back");
+    let queued = gateway.handle.counts().queued_bytes;
+    assert!(queued <= limit && queued > limit - 10_000, "{queued} bytes are queued");
+
+    let mut next = [0_u32; 10];
+    for _ in 0..10 * 200 {
+        let frame = server.frame().await;
+        let conn = u32::from_le_bytes(frame[4..8].try_into().unwrap()) as usize;
+        let number = u32::from_le_bytes(frame[8..12].try_into().unwrap());
+        assert_eq!((number, frame.len()), (next[conn - 1], 3_012));
+        next[conn - 1] += 1;
+        assert!(gateway.handle.counts().queued_bytes <= limit);
+    }
+    server.expect_nothing().await;
+    for client in sending {
+        client.await.unwrap().expect_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn rule_15_nothing_is_lost_on_real_sockets_and_four_shards() {
+    let gateway = TestGateway::start(config_with(|config| {
+        config.threads = threads(4);
+        config.server.queue.bytes = 600_000;
+    }))
+    .await;
+    let mut server = gateway.server(7).await;
+    let mut sending = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = gateway.client().await;
+        let conn = client.open(7, &mut server).await;
+        clients.push((client, conn));
+    }
+    for (mut client, conn) in clients {
+        sending.push(tokio::spawn(async move {
+            for number in 0..2_000_u32 {
+                let filler = vec![7; (number as usize * 37) % 9_000];
+                client.send(wire::data(conn, &[&number.to_le_bytes()[..], &filler].concat())).await;
+            }
+            client
+        }));
+    }
+    let mut next = [0_u32; 8];
+    for received in 0..8 * 2_000 {
+        if received % 2_000 == 0 {
+            // A server that hesitates: now and then everybody has to wait for it. Held-back clients go on when
+            // half of the queue is free, so it can rest anywhere above that.
+            gateway.until("the queue is full", |counts| counts.queued_bytes > 290_000 || received > 8_000).await;
+        }
+        let frame = server.frame().await;
+        let conn = u32::from_le_bytes(frame[4..8].try_into().unwrap()) as usize;
+        let number = u32::from_le_bytes(frame[8..12].try_into().unwrap());
+        assert_eq!((number, frame.len()), (next[conn - 1], 12 + (number as usize * 37) % 9_000));
+        next[conn - 1] += 1;
+    }
+    server.expect_nothing().await;
+    for client in sending {
+        client.await.unwrap().expect_nothing().await;
+    }
+}
+
+/// Pitfall 19. The flooded server is full; its neighbour and the clients of that one notice nothing, and what it
+/// sends itself still goes through, to the very client that is held back.
+#[tokio::test(start_paused = true)]
+async fn rule_15_only_the_clients_that_send_to_the_full_server_wait() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.server.queue.messages = 10)).await;
+    let (mut flooding, mut good) = (gateway.client().await, gateway.client().await);
+    let (mut full, mut other) = (gateway.server(7).await, gateway.server(8).await);
+    let to_full = flooding.open(7, &mut full).await;
+    let from_other = flooding.open(8, &mut other).await;
+    let to_other = good.open(8, &mut other).await;
+    let flood = wire::data(to_full, &[1; 10_000]).repeat(100);
+    let held = timeout(SECOND, tokio::io::AsyncWriteExt::write_all(&mut flooding.stream, &flood)).await;
+    assert!(held.is_err(), "the flooding client is held back");
+
+    good.send(wire::data(to_other, b"ping")).await;
+    other.expect(wire::data(to_other, b"ping")).await;
+    other.send([wire::data(to_other, b"pong"), wire::data(from_other, b"hello")].concat()).await;
+    good.expect(wire::data(to_other, b"pong")).await;
+    flooding.expect(wire::data(from_other, b"hello")).await;
+    full.send(wire::data(to_full, b"I can still talk")).await;
+    flooding.expect(wire::data(to_full, b"I can still talk")).await;
+}
+
+/// A dial needs room at the server as well, and waits for it.
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_dial_to_a_full_server_waits_and_succeeds() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.server.queue.messages = 10)).await;
+    let (mut flooding, mut dialling) = (gateway.client().await, gateway.client().await);
+    let mut server = gateway.server(7).await;
+    let conn = flooding.open(7, &mut server).await;
+    flooding.send(wire::data(conn, &[1; 10_000]).repeat(16)).await;
+    flooding.send(wire::ping()).await;
+    dialling.send(wire::dial(7)).await;
+    assert!(timeout(SECOND, dialling.frame()).await.is_err(), "no answer yet");
+    for _ in 0..16 {
+        server.expect(wire::data(conn, &[1; 10_000])).await;
+    }
+    server.expect(wire::connect(conn + 1, 2)).await;
+    dialling.expect(wire::accept(conn + 1, 7)).await;
+    flooding.expect(wire::ping()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_server_that_takes_nothing_at_all_is_closed() {
+    let gateway =
+        TestGateway::start_in_memory(config_with(|config| config.client.keepalive = KeepaliveConfig::ANSWER_ONLY))
+            .await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let begun = Instant::now();
+    client.deadline = SECOND * 60;
+    client.send(wire::data(conn, &[1; 100_000])).await;
+    client.expect(wire::close(conn)).await;
+    let elapsed = begun.elapsed();
+    assert!(elapsed >= SECOND * 30 && elapsed <= SECOND * 31, "{elapsed:?}");
+    assert_eq!(gateway.handle.counts().servers, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_server_that_takes_a_little_now_and_then_is_not_stalled() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    client.send(wire::data(conn, &[1; 400_000])).await;
+    for _ in 0..20 {
+        sleep(SECOND * 20).await;
+        let _: [u8; 1_000] = server.read_exact().await;
+        client.send(wire::ping()).await;
+        client.expect(wire::ping()).await;
+        // The server is alive, and says so.
+        server.send(wire::close(99)).await;
+    }
+    assert_eq!(gateway.handle.counts().servers, 1);
+}

@@ -1,0 +1,221 @@
+//! Rules 7 to 10: how virtual and physical connections end.
+
+use std::time::Duration;
+
+use super::support::{TestGateway, config, config_with, wire};
+
+#[tokio::test]
+async fn rule_7_close_comes_after_the_messages_and_to_both_sides_once() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    for client_closes in [true, false] {
+        let conn = client.open(7, &mut server).await;
+        let (from, to) = if client_closes { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        from.send([wire::data(conn, b"one"), wire::data(conn, b"two"), wire::close(conn)].concat()).await;
+        to.expect(wire::data(conn, b"one")).await;
+        to.expect(wire::data(conn, b"two")).await;
+        to.expect(wire::close(conn)).await;
+        from.expect(wire::close(conn)).await;
+        to.expect_nothing().await;
+        from.expect_nothing().await;
+    }
+    gateway.until("the connections are gone", |counts| counts.conns == 0).await;
+}
+
+#[tokio::test]
+async fn rule_7_both_sides_may_close_at_once() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    for _ in 0..200 {
+        let conn = client.open(7, &mut server).await;
+        tokio::join!(client.send(wire::close(conn)), server.send(wire::close(conn)));
+        tokio::join!(client.expect(wire::close(conn)), server.expect(wire::close(conn)));
+    }
+    client.expect_nothing().await;
+    server.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn rule_8_closing_what_is_not_ones_own_changes_nothing() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server, conn) = gateway.pair().await;
+    let (mut stranger, mut other_server) = (gateway.client().await, gateway.server(8).await);
+    for peer in [&mut stranger, &mut other_server] {
+        for id in [conn, 0, 1000, u32::MAX] {
+            peer.send(wire::close(id)).await;
+        }
+        peer.expect_nothing().await;
+    }
+    client.send([wire::close(conn + 1), wire::data(conn, b"open")].concat()).await;
+    server.expect(wire::data(conn, b"open")).await;
+    client.send(wire::close(conn).repeat(3)).await;
+    client.expect(wire::close(conn)).await;
+    client.expect_nothing().await;
+    server.expect(wire::close(conn)).await;
+    server.expect_nothing().await;
+}
+
+/// Pitfall 8: the other side of every virtual connection is told, after all that was sent.
+#[tokio::test]
+async fn rule_9_everything_sent_before_a_fin_is_delivered_then_close() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let (first, second) = (client.open(7, &mut server).await, client.open(7, &mut server).await);
+    let messages: Vec<u8> = (0..1000).flat_map(|_| wire::data(first, &[7; 500])).collect();
+    let sending = tokio::spawn(async move {
+        client.send(messages).await;
+        drop(client);
+    });
+    for _ in 0..1000 {
+        server.expect(wire::data(first, &[7; 500])).await;
+    }
+    let mut closes = [server.frame().await, server.frame().await];
+    closes.sort();
+    assert_eq!(closes, [wire::close(first), wire::close(second)]);
+    server.expect_nothing().await;
+    sending.await.unwrap();
+    drop(server);
+    gateway.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn rule_9_everything_sent_before_a_reset_is_delivered_then_close() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server, conn) = gateway.pair().await;
+    // The server has sent something that the client does not read: closing resets the connection.
+    server.send(wire::data(conn, b"never read")).await;
+    server.expect_nothing().await;
+    client.stream.readable().await.unwrap();
+    client.send([wire::data(conn, b"last"), wire::data(conn, b"words")].concat()).await;
+    client.stream.set_zero_linger().unwrap();
+    drop(client);
+    server.expect(wire::data(conn, b"last")).await;
+    server.expect(wire::data(conn, b"words")).await;
+    server.expect(wire::close(conn)).await;
+}
+
+#[tokio::test]
+async fn rule_9_a_server_that_goes_closes_the_connections_of_all_its_clients() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut seven, mut eight) = (gateway.server(7).await, gateway.server(8).await);
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut client = gateway.client().await;
+        let to_seven = client.open(7, &mut seven).await;
+        let to_eight = client.open(8, &mut eight).await;
+        clients.push((client, to_seven, to_eight));
+    }
+    drop(seven);
+    for (client, to_seven, to_eight) in &mut clients {
+        client.expect(wire::close(*to_seven)).await;
+        client.send(wire::data(*to_eight, b"still there")).await;
+        eight.expect(wire::data(*to_eight, b"still there")).await;
+        client.expect_nothing().await;
+    }
+}
+
+/// What is queued for a peer that has closed its own sending half still reaches it (pitfall 17).
+#[tokio::test]
+async fn rule_9_a_half_closed_peer_gets_what_was_queued_for_it() {
+    let gateway = TestGateway::start(config_with(|config| config.client.queue.bytes = 8 << 20)).await;
+    let (mut client, mut server, conn) = gateway.pair().await;
+    let message = wire::data(conn, &[1; 100_000]);
+    for _ in 0..40 {
+        server.send(&message).await;
+    }
+    server.expect_nothing().await;
+    tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await.unwrap();
+    server.expect(wire::close(conn)).await;
+    for _ in 0..40 {
+        client.expect(&message).await;
+    }
+    client.expect_end().await;
+}
+
+/// Pitfalls 1 and 2, and the unfinished business of everybody else.
+#[tokio::test]
+async fn rule_10_a_malformed_frame_ends_its_sender_and_no_other() {
+    let malformed = [
+        vec![0, 0, 0, 0],
+        vec![1, 0, 0, 0, 9],
+        vec![2, 0, 0, 0, 9, 9],
+        vec![3, 0, 0, 0, 9, 9, 9],
+        wire::data(0, b""),
+        wire::command(6, &[1]),
+        wire::command(255, &[1]),
+        wire::command(1, &[1, 1]),
+        wire::command(2, &[1, 1]),
+        wire::command(3, &[1]),
+        wire::data(0, &[0]),
+        wire::data(0, &[0, 1, 2, 3]),
+        wire::data(0, &[4, 1, 2, 3]),
+        (512 * 1024 + 1_u32).to_le_bytes().to_vec(),
+        u32::MAX.to_le_bytes().to_vec(),
+    ];
+    let gateway = TestGateway::start(config()).await;
+    let (mut good_client, mut good_server, good) = gateway.pair().await;
+    for bytes in &malformed {
+        let (mut client, mut server) = (gateway.client().await, gateway.server(8).await);
+        let conn = client.open(8, &mut server).await;
+        client.send([&wire::data(conn, b"whole"), &bytes[..]].concat()).await;
+        server.expect(wire::data(conn, b"whole")).await;
+        server.expect(wire::close(conn)).await;
+        client.expect_end().await;
+
+        let mut client = gateway.client().await;
+        let conn = client.open(8, &mut server).await;
+        server.send([&wire::data(conn, b"whole"), &bytes[..]].concat()).await;
+        client.expect(wire::data(conn, b"whole")).await;
+        client.expect(wire::close(conn)).await;
+        server.expect_end().await;
+        client.expect_nothing().await;
+    }
+    good_client.send(wire::data(good, b"unharmed")).await;
+    good_server.expect(wire::data(good, b"unharmed")).await;
+    good_server.expect_nothing().await;
+    good_client.expect_nothing().await;
+}
+
+/// A length that is too large is answered from its four bytes: nobody has to send the body first.
+#[tokio::test]
+async fn rule_10_a_smaller_limit_counts_from_the_first_four_bytes() {
+    let gateway = TestGateway::start(config_with(|config| {
+        config.max_packet = fastway::frame::MaxPacket::new(100).unwrap();
+    }))
+    .await;
+    let (mut client, mut server, conn) = gateway.pair().await;
+    client.send(wire::data(conn, &[5; 96])).await;
+    server.expect(wire::data(conn, &[5; 96])).await;
+    client.send([101, 0, 0, 0]).await;
+    client.expect_end().await;
+    server.expect(wire::close(conn)).await;
+}
+
+/// Extra bytes behind a command's arguments are not an error.
+#[tokio::test]
+async fn rule_10_longer_commands_are_not_malformed() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    client.send(wire::command(0, &[7, 99, 99])).await;
+    client.expect(wire::accept(1, 7)).await;
+    server.expect(wire::connect(1, 1)).await;
+    client.send([wire::command(5, &[1, 2, 3]), wire::command(4, &[1, 1, 1])].concat()).await;
+    client.expect(wire::ping()).await;
+    client.expect(wire::close(1)).await;
+}
+
+/// A peer that dies in the middle of a frame: the half frame is nobody's.
+#[tokio::test]
+async fn rule_9_half_a_frame_is_not_delivered() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server, conn) = gateway.pair().await;
+    let frame = wire::data(conn, &[1; 1000]);
+    client.send([&frame[..], &frame[..500]].concat()).await;
+    drop(client);
+    server.expect(&frame).await;
+    server.expect(wire::close(conn)).await;
+    server.expect_nothing().await;
+    drop(server);
+    gateway.nothing_is_left().await;
+    tokio::time::timeout(Duration::from_secs(20), gateway.stop()).await.unwrap();
+}

@@ -1,0 +1,236 @@
+//! Rules 11 to 13, with peers of both generations, over minutes of virtual time.
+
+use std::time::Duration;
+
+use fastway::keepalive::KeepaliveConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::support::{Raw, TestGateway, config, config_with, wire};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The gateway may be late by 1/64 of the interval, for the sake of fewer wakes.
+#[track_caller]
+fn assert_about(elapsed: Duration, expected: Duration) {
+    assert!(elapsed >= expected && elapsed <= expected + expected / 32, "{elapsed:?}, expected {expected:?}");
+}
+
+/// The next frame, and how long it took.
+async fn frame_after<S: AsyncRead + AsyncWrite + Unpin>(peer: &mut Raw<S>) -> (Vec<u8>, Duration) {
+    peer.deadline = HOUR;
+    let begun = Instant::now();
+    (peer.frame().await, begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_11_a_silent_peer_is_pinged_once_and_then_closed() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut server = gateway.server(7).await;
+    // The client falls silent for good after it has dialled; the server answers its pings.
+    let mut client = gateway.client().await;
+    let conn = client.open(7, &mut server).await;
+    let answering = tokio::spawn(async move {
+        loop {
+            let (frame, _) = frame_after(&mut server).await;
+            if frame != wire::ping() {
+                break (frame, server);
+            }
+            server.send(wire::ping()).await;
+        }
+    });
+    let begun = Instant::now();
+    let (frame, elapsed) = frame_after(&mut client).await;
+    assert_eq!(frame, wire::ping());
+    assert_about(elapsed, SECOND * 30);
+    client.expect_end().await;
+    assert_about(begun.elapsed(), SECOND * 60);
+    assert_eq!(answering.await.unwrap().0, wire::close(conn));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_11_the_same_for_a_silent_server() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut server = gateway.server(7).await;
+    let (frame, elapsed) = frame_after(&mut server).await;
+    assert_eq!(frame, wire::ping());
+    assert_about(elapsed, SECOND * 30);
+    let begun = Instant::now();
+    server.expect_end().await;
+    assert_about(begun.elapsed(), SECOND * 30);
+    gateway.nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_11_whatever_comes_counts_as_life() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut client = gateway.client().await;
+    // Single bytes of a frame, a message on nobody's connection, a command: 20 s apart, ten minutes long.
+    let half = wire::data(9, &[0; 100]);
+    for byte in &half[..20] {
+        client.send([*byte]).await;
+        sleep(SECOND * 20).await;
+    }
+    client.send(&half[20..]).await;
+    client.expect(wire::close(9)).await;
+    for _ in 0..10 {
+        client.send(wire::dial(8)).await;
+        client.expect(wire::refuse(8)).await;
+        sleep(SECOND * 29).await;
+    }
+    let (frame, elapsed) = frame_after(&mut client).await;
+    assert_eq!(frame, wire::ping(), "only now it was silent");
+    assert!(elapsed <= SECOND * 2, "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_11_each_silence_has_its_own_ping() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut client = gateway.client().await;
+    for _ in 0..10 {
+        let (frame, elapsed) = frame_after(&mut client).await;
+        assert_eq!(frame, wire::ping());
+        assert_about(elapsed, SECOND * 30);
+        // Life, but not the answer.
+        client.send(wire::close(99)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_11_without_a_ping_interval_the_idle_timeout_alone_counts() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.client.keepalive = KeepaliveConfig { ping_interval: Duration::ZERO, idle_timeout: SECOND * 90 };
+        config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+    }))
+    .await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let begun = Instant::now();
+    client.deadline = HOUR;
+    client.expect_end().await;
+    assert_about(begun.elapsed(), SECOND * 90);
+    server.expect(wire::close(conn)).await;
+    // The server may be silent for ever.
+    sleep(HOUR * 24).await;
+    server.expect_nothing().await;
+}
+
+/// A first-generation endpoint answers every ping with a ping, and never pings by itself.
+#[tokio::test(start_paused = true)]
+async fn rule_12_a_first_generation_endpoint_is_not_echoed_its_answers() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let begun = Instant::now();
+    let mut pings = [0, 0];
+    while begun.elapsed() < SECOND * 600 {
+        for (peer, pings) in [&mut client, &mut server].into_iter().zip(&mut pings) {
+            let (frame, elapsed) = frame_after(peer).await;
+            assert_eq!(frame, wire::ping());
+            assert!(elapsed <= SECOND * 31, "{elapsed:?}");
+            peer.send(wire::ping()).await;
+            *pings += 1;
+        }
+    }
+    assert!(pings.iter().all(|count| (19..=21).contains(count)), "{pings:?} pings in 600 s");
+    client.send(wire::data(conn, b"still connected")).await;
+    server.expect(wire::data(conn, b"still connected")).await;
+}
+
+/// Were data taken for the answer, the answer behind it would be echoed, the echo answered, and so on for ever.
+#[tokio::test(start_paused = true)]
+async fn rule_12_an_answer_that_comes_after_data_is_still_an_answer() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut client = gateway.client().await;
+    for _ in 0..3 {
+        let (frame, _) = frame_after(&mut client).await;
+        assert_eq!(frame, wire::ping());
+        client.send(wire::dial(8)).await;
+        client.expect(wire::refuse(8)).await;
+    }
+    // Three questions are open: three answers are swallowed, and the fourth ping is a question.
+    client.send(wire::ping().repeat(3)).await;
+    client.expect_nothing().await;
+}
+
+/// A second-generation endpoint pings, expects the echo, and takes any ping for it.
+#[tokio::test(start_paused = true)]
+async fn rule_12_a_second_generation_endpoint_gets_its_echo() {
+    let silent_gateway = KeepaliveConfig { ping_interval: Duration::ZERO, idle_timeout: SECOND * 60 };
+    // With a gateway of its own generation, and with one that would ping by itself.
+    for keepalive in [silent_gateway, KeepaliveConfig::every(SECOND * 30)] {
+        let gateway = TestGateway::start_in_memory(config_with(|config| {
+            config.client.keepalive = keepalive;
+            config.server.keepalive = keepalive;
+        }))
+        .await;
+        let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+        let conn = client.open(7, &mut server).await;
+        for _ in 0..40 {
+            for peer in [&mut client, &mut server] {
+                sleep(SECOND * 10).await;
+                peer.send(wire::ping()).await;
+                peer.expect(wire::ping()).await;
+            }
+        }
+        server.send(wire::data(conn, b"still connected")).await;
+        client.expect(wire::data(conn, b"still connected")).await;
+    }
+}
+
+/// Both ping at the same instant: each takes the other's for the answer, and there is peace.
+#[tokio::test(start_paused = true)]
+async fn rule_12_crossing_pings_are_each_others_answers() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut client = gateway.client().await;
+    for _ in 0..10 {
+        sleep(SECOND * 30 + SECOND / 2).await;
+        client.send(wire::ping()).await;
+        client.expect(wire::ping()).await;
+        let more = timeout(SECOND * 15, client.frame()).await;
+        assert!(more.is_err(), "{more:?}");
+        client.send(wire::close(99)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_13_a_peer_that_stops_inside_a_frame_is_silent() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    for bytes in [&[100, 0][..], &[100, 0, 0, 0, 1], &[0; 0]] {
+        let mut client = gateway.client().await;
+        client.send(bytes).await;
+        let (frame, elapsed) = frame_after(&mut client).await;
+        assert_eq!(frame, wire::ping());
+        assert_about(elapsed, SECOND * 30);
+        client.expect_end().await;
+    }
+    gateway.nothing_is_left().await;
+}
+
+/// Pitfall 25: the client has a lot to say, but the gateway does not listen, since its server does not read.
+#[tokio::test(start_paused = true)]
+async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.server.queue.messages = 10;
+        config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+        config.server.stall_timeout = HOUR * 2;
+    }))
+    .await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let message = wire::data(conn, &[1; 10_000]);
+    let sending = tokio::spawn(async move {
+        client.send(message.repeat(100)).await;
+        client
+    });
+    sleep(HOUR).await;
+    assert!(!sending.is_finished(), "the client is held back");
+    for _ in 0..100 {
+        server.expect(wire::data(conn, &[1; 10_000])).await;
+    }
+    let mut client = sending.await.unwrap();
+    server.send(wire::data(conn, b"well?")).await;
+    client.deadline = SECOND;
+    client.expect(wire::data(conn, b"well?")).await;
+}

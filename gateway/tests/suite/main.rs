@@ -1,0 +1,12 @@
+//! The gateway from outside: scripted peers that write raw bytes, over real loopback sockets or, where minutes have to
+//! pass, over memory and virtual time. Each rule of the protocol has tests here that name it.
+
+mod backpressure;
+mod closing;
+mod data;
+mod handshake;
+mod keepalive;
+mod limits;
+mod opening;
+mod stopping;
+mod support;
