@@ -1,5 +1,6 @@
 //! placeholder
 pub mod command;
+pub mod endpoint;
 pub mod frame;
 pub mod handshake;
 pub mod id;

@@ -9,6 +9,7 @@
 //! behind it, and is offered again at the next call, before anything more is read.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -62,6 +63,23 @@ pub enum ReadError<E> {
     /// The handler gave up.
     #[error(transparent)]
     Handler(E),
+}
+
+/// Bytes of the buffer that [`with_scratch`] lends: as much as one read takes at most.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+}
+
+/// Lends the thread's scratch buffer, of [`SCRATCH_BYTES`]: one serves every link of a thread, since a link needs it
+/// only for the length of a poll.
+///
+/// # Panics
+///
+/// If it is lent already: `f` may not call this again.
+pub fn with_scratch<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| f(scratch))
 }
 
 /// The reading half of one link.

@@ -235,12 +235,13 @@ fn run(config: Config) -> anyhow::Result<()> {
             BindError::Config(error) => unreachable!("it was checked before: {error}"),
             error @ BindError::Bind { .. } => anyhow!(error),
         })?;
+        // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
+        stop_on_signals(gateway.handle()).context("cannot watch for signals")?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
         info!(side = "server", addr = %gateway.server_addr(), "listening");
         if no_auth {
             warn!("no password is set: whoever reaches the internal port can register as any server");
         }
-        stop_on_signals(gateway.handle()).context("cannot watch for signals")?;
         gateway.run().await.context("cannot start a thread")?;
         info!("stopped");
         Ok(())

@@ -5,7 +5,6 @@
 //! buffer that all sessions of a thread share, so between turns a session holds only the cut-off tail of a frame
 //! and what waits to be written.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -17,7 +16,7 @@ use fastway::command::{CommandError, ToEndpoint};
 use fastway::frame::{FrameError, MaxPacket};
 use fastway::keepalive::{Due, Keepalive, KeepaliveConfig};
 use fastway::net::Stream;
-use fastway::reader::{FrameReader, Progress, ReadError};
+use fastway::reader::{FrameReader, Progress, ReadError, with_scratch};
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, timeout};
 
@@ -26,9 +25,6 @@ use crate::batch::Batch;
 use crate::dispatch::Dispatch;
 use crate::outbox::{Cut, Outbox};
 use crate::router::Router;
-
-/// How much one read takes at most.
-const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Reads in one turn, before other sessions have theirs.
 const READS_PER_TURN: usize = 4;
@@ -45,10 +41,6 @@ pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Then so long for the peer to close as well. Closing while bytes from it are still arriving would reset the
 /// connection, and the reset could overtake what was just written.
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-}
 
 /// What a session has to know of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +188,7 @@ impl<S: Stream> Session<S> {
         if self.reader.is_held() && !self.dispatch.outbox().take_resumed() {
             return Ok(());
         }
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             for _ in 0..READS_PER_TURN {
                 let Self { reader, stream, dispatch, .. } = self;
                 let progress = reader.poll_frames(cx, stream, scratch, |frame| dispatch.handle(frame));
@@ -316,7 +308,7 @@ impl<S: Stream> Session<S> {
         if !matches!(timeout(FLUSH_TIMEOUT, flush).await, Ok(Ok(()))) {
             return;
         }
-        let drain = poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| self.poll_discard(cx, scratch)));
+        let drain = poll_fn(|cx| with_scratch(|scratch| self.poll_discard(cx, scratch)));
         let _ = timeout(LINGER_TIMEOUT, drain).await;
     }
 

@@ -4,6 +4,7 @@
 mod backpressure;
 mod closing;
 mod data;
+mod endpoint;
 mod handshake;
 mod keepalive;
 mod limits;

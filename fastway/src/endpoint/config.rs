@@ -1,0 +1,72 @@
+//! What an endpoint can be told.
+
+use std::time::Duration;
+
+use crate::frame::MaxPacket;
+use crate::keepalive::KeepaliveConfig;
+
+/// Limits and times of one endpoint.
+///
+/// ```
+/// use fastway::endpoint::{EndpointConfig, SlowReceiver};
+///
+/// let config = EndpointConfig { slow_receiver: SlowReceiver::LinkWaits, ..EndpointConfig::default() };
+/// ```
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// The largest packet either way; must be the gateway's. 512 KiB.
+    pub max_packet: MaxPacket,
+    /// Connecting, and for a server the handshake, must be done in this time. 10 s.
+    pub connect_timeout: Duration,
+    /// A dial must be answered in this time. 5 s.
+    pub dial_timeout: Duration,
+    /// How long the gateway may be silent. A ping after 30 s, the end of the link after 60 s.
+    ///
+    /// Pings of the gateway are always answered. A first-generation gateway does not answer ours: with one of
+    /// those, use [`KeepaliveConfig::ANSWER_ONLY`].
+    pub keepalive: KeepaliveConfig,
+    /// Bytes that may wait to be written to the link, over all virtual connections. Beyond it, sending waits. 1 MiB.
+    pub send_queue_bytes: usize,
+    /// Messages that may wait to be received on one virtual connection; one is always kept. 1024.
+    pub recv_queue_messages: usize,
+    /// Bytes of messages that may wait to be received on one virtual connection; one message is always kept. 4 MiB.
+    pub recv_queue_bytes: usize,
+    /// What happens when one of those two is exceeded. The connection closes.
+    pub slow_receiver: SlowReceiver,
+    /// Virtual connections that others opened and that may wait to be accepted; further ones are closed. 1024.
+    pub accept_queue: usize,
+    /// When the endpoint is closed or dropped: so long for what is queued to be sent. 10 s.
+    pub close_timeout: Duration,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            max_packet: MaxPacket::default(),
+            connect_timeout: Duration::from_secs(10),
+            dial_timeout: Duration::from_secs(5),
+            keepalive: KeepaliveConfig::default(),
+            send_queue_bytes: 1024 * 1024,
+            recv_queue_messages: 1024,
+            recv_queue_bytes: 4 * 1024 * 1024,
+            slow_receiver: SlowReceiver::ConnectionCloses,
+            accept_queue: 1024,
+            close_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Who pays when messages of one virtual connection are not received.
+///
+/// All virtual connections of an endpoint share one physical link, so a queue that is full leaves two choices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowReceiver {
+    /// That virtual connection is closed, with [`CloseReason::SlowReceiver`](super::CloseReason::SlowReceiver);
+    /// what waits can still be received. The others notice nothing.
+    #[default]
+    ConnectionCloses,
+    /// Nothing more is read from the link until there is room: no message is lost, and every other virtual
+    /// connection waits as well. If it lasts, the gateway's own queue for this endpoint fills up, and it cuts a client
+    /// off and holds a server's clients back.
+    LinkWaits,
+}

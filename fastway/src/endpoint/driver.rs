@@ -1,0 +1,341 @@
+//! The task that owns the stream of a link: it reads frames for the connections, writes what is queued, and looks
+//! at the clock.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use tokio::io::ReadBuf;
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::config::SlowReceiver;
+use super::conn::{ConnState, Delivery};
+use super::error::{CloseReason, LinkError};
+use super::link::Link;
+use crate::command::{CommandError, ToEndpoint, ToGateway};
+use crate::frame::{Frame, HEADER_BYTES};
+use crate::id::{ConnId, RemoteId, Side};
+use crate::keepalive::{Due, Keepalive};
+use crate::net::Stream;
+use crate::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
+
+/// Reads and writes in one turn, before other tasks have theirs.
+const READS_PER_TURN: usize = 4;
+const WRITES_PER_TURN: usize = 16;
+
+/// Memory that a link keeps for what may come, each way.
+const SPARE_BYTES: usize = 64 * 1024;
+
+/// After the last byte is written: so long for the gateway to close as well. Closing with bytes from it unread would
+/// reset the connection, and the reset could overtake what was just written.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Starts to drive a link over `stream`. A server's ends early if its key was wrong.
+pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
+    let now = Instant::now();
+    let keepalive = Keepalive::new(link.config.keepalive, now);
+    let on_probation = (side == Side::Server).then(|| now + link.config.connect_timeout);
+    let driver = Driver {
+        stream,
+        reader: FrameReader::new(link.config.max_packet, SPARE_BYTES),
+        desk: Desk { link: link.clone(), conns: FxHashMap::default(), last_serial: 0, keepalive },
+        writing: Vec::new(),
+        written: 0,
+        alarm: Box::pin(sleep_until(now)),
+        on_probation,
+    };
+    tokio::spawn(unconstrained(driver.run()));
+}
+
+struct Driver<S> {
+    stream: S,
+    reader: FrameReader,
+    desk: Desk,
+    /// What was taken from the link to be written, and how much of it is.
+    writing: Vec<u8>,
+    written: usize,
+    alarm: Pin<Box<Sleep>>,
+    /// A gateway that ends the link before it has said anything, and before this, has turned the server away.
+    on_probation: Option<Instant>,
+}
+
+/// What incoming frames are for.
+struct Desk {
+    link: Arc<Link>,
+    conns: FxHashMap<ConnId, Arc<ConnState>>,
+    last_serial: u64,
+    keepalive: Keepalive,
+}
+
+impl<S: Stream> Driver<S> {
+    async fn run(mut self) {
+        let end = poll_fn(|cx| match self.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        })
+        .await;
+        tracing::debug!(reason = %end, "link ended");
+        let orderly = matches!(end, LinkError::ClosedHere);
+        self.desk.end(&end);
+        if orderly {
+            self.finish().await;
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        self.desk.link.lock().driven_by(cx.waker());
+        self.read(cx)?;
+        self.look_at_the_clock(cx)?;
+        self.write(cx)?;
+        if self.desk.link.lock().closing { Err(LinkError::ClosedHere) } else { Ok(()) }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        let Self { stream, reader, desk, .. } = self;
+        for _ in 0..READS_PER_TURN {
+            let progress =
+                with_scratch(|scratch| reader.poll_frames(cx, stream, scratch, |frame| desk.handle(frame)));
+            let Poll::Ready(progress) = progress else { return Ok(()) };
+            match progress {
+                Ok(Progress::Read(_)) => desk.keepalive.heard(Instant::now()),
+                Ok(Progress::Held(_)) => return Ok(desk.keepalive.heard(Instant::now())),
+                Ok(Progress::Eof { .. }) | Err(ReadError::Io(_))
+                    if self.on_probation.is_some_and(|until| Instant::now() < until) =>
+                {
+                    return Err(LinkError::TurnedAway);
+                }
+                Ok(Progress::Eof { .. }) => return Err(LinkError::ClosedByGateway),
+                Err(ReadError::Io(error)) => return Err(LinkError::Failed(Arc::new(error))),
+                Err(ReadError::Frame(error)) => return Err(error.into()),
+                Err(ReadError::Handler(error)) => return Err(error.into()),
+            }
+            self.on_probation = None;
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        for _ in 0..WRITES_PER_TURN {
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) | Poll::Pending => return Ok(()),
+                // The end of the gateway's bytes says more than a failed write: what it sent is read first.
+                Poll::Ready(Err(error)) => {
+                    self.read(cx)?;
+                    return Err(LinkError::Failed(Arc::new(error)));
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// One write; `false` if there is nothing to write.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.writing.is_empty() {
+            let mut shared = self.desk.link.lock();
+            if shared.out.is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            shared.out.take(&mut self.writing);
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.writing[self.written..]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.written += written;
+        if self.written == self.writing.len() {
+            self.written = 0;
+            self.writing.clear();
+            self.writing.shrink_to(SPARE_BYTES);
+        }
+        let link = &self.desk.link;
+        link.lock().out.wrote(written, link.config.send_queue_bytes);
+        Poll::Ready(Ok(true))
+    }
+
+    fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if self.reader.is_held() {
+                // It is this end that does not listen. A sign of life is due all the same.
+                self.desk.keepalive.heard(now);
+                self.desk.ping();
+                self.desk.keepalive.heard(now);
+            }
+            let next = match self.desk.keepalive.check(now) {
+                Due::Expired => return Err(LinkError::Silent(self.desk.link.config.keepalive.idle_timeout)),
+                Due::Nothing(next) => next,
+                Due::Ping(next) => {
+                    self.desk.link.command(ToGateway::Ping);
+                    next
+                }
+            };
+            // Without a keepalive there is nothing to look at, ever.
+            let never = now + Duration::from_secs(365 * 24 * 3600);
+            self.alarm.as_mut().reset(next.unwrap_or(never));
+        }
+        Ok(())
+    }
+
+    /// Everything queued is written, then the end of file, then the gateway's end is awaited.
+    async fn finish(mut self) {
+        let close_timeout = self.desk.link.config.close_timeout;
+        let flush = poll_fn(|cx| {
+            while ready!(self.poll_write(cx))? {}
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        });
+        if !matches!(timeout(close_timeout, flush).await, Ok(Ok(()))) {
+            return;
+        }
+        let drain = poll_fn(|cx| with_scratch(|scratch| self.poll_discard(cx, scratch)));
+        let _ = timeout(LINGER_TIMEOUT, drain).await;
+    }
+
+    /// Reads and forgets until the gateway's end.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
+        for _ in 0..READS_PER_TURN {
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Desk {
+    fn handle(&mut self, frame: &mut Frame<'_>) -> Result<Flow, CommandError> {
+        match frame.conn() {
+            Some(id) => Ok(self.deliver(id, frame)),
+            None => self.obey(ToEndpoint::decode(frame.message())?).map(|()| Flow::Next),
+        }
+    }
+
+    /// A message for a connection that is not there was sent before its sender knew: it is dropped.
+    fn deliver(&mut self, id: ConnId, frame: &mut Frame<'_>) -> Flow {
+        let Some(conn) = self.conns.get(&id) else { return Flow::Next };
+        let config = &self.link.config;
+        match conn.deliver(frame.message().len(), config, || message(frame)) {
+            Delivery::Done => Flow::Next,
+            Delivery::Full if config.slow_receiver == SlowReceiver::LinkWaits => Flow::Hold,
+            Delivery::Full => {
+                if conn.end(CloseReason::SlowReceiver) {
+                    self.link.command(ToGateway::Close { conn: Some(id) });
+                    self.link.lock().out.wake(conn.serial());
+                }
+                Flow::Next
+            }
+        }
+    }
+
+    fn obey(&mut self, command: ToEndpoint) -> Result<(), CommandError> {
+        match command {
+            ToEndpoint::Accept { conn, remote } => self.accepted(conn, remote),
+            ToEndpoint::Connect { conn, remote } => self.connected(conn, remote),
+            ToEndpoint::Refuse { remote } => {
+                let mut shared = self.link.lock();
+                if let Some(ticket) = shared.dials.refused(remote)
+                    && let Some(dialler) = shared.dials.answer(ticket, Err(()))
+                {
+                    dialler.wake();
+                }
+            }
+            ToEndpoint::Close { conn } => {
+                if let Some(conn) = conn.and_then(|id| self.conns.remove(&id)) {
+                    self.ended(&conn);
+                }
+            }
+            ToEndpoint::Ping => {
+                if self.keepalive.should_echo() {
+                    self.link.command(ToGateway::Ping);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, id: ConnId, remote: RemoteId) {
+        let conn = self.new_conn(id, remote);
+        let mut shared = self.link.lock();
+        let Some(ticket) = shared.dials.accepted(remote) else {
+            drop(shared);
+            return self.link.command(ToGateway::Close { conn: Some(id) });
+        };
+        let dialler = shared.dials.answer(ticket, Ok(conn.clone()));
+        drop(shared);
+        self.insert(conn);
+        if let Some(dialler) = dialler {
+            dialler.wake();
+        }
+    }
+
+    fn connected(&mut self, id: ConnId, remote: RemoteId) {
+        let conn = self.new_conn(id, remote);
+        let mut shared = self.link.lock();
+        if shared.incoming.len() >= self.link.config.accept_queue {
+            drop(shared);
+            return self.link.command(ToGateway::Close { conn: Some(id) });
+        }
+        shared.offer(conn.clone());
+        drop(shared);
+        self.insert(conn);
+    }
+
+    fn new_conn(&mut self, id: ConnId, remote: RemoteId) -> Arc<ConnState> {
+        self.last_serial += 1;
+        ConnState::new(id, remote, self.last_serial)
+    }
+
+    /// A gateway that gives a number again has forgotten the connection that had it.
+    fn insert(&mut self, conn: Arc<ConnState>) {
+        if let Some(forgotten) = self.conns.insert(conn.id(), conn) {
+            self.ended(&forgotten);
+        }
+    }
+
+    fn ended(&self, conn: &ConnState) {
+        if conn.end(CloseReason::ClosedByRemote) {
+            self.link.lock().out.wake(conn.serial());
+        }
+    }
+
+    fn ping(&mut self) {
+        self.keepalive.ask();
+        self.link.command(ToGateway::Ping);
+    }
+
+    /// The link has ended: so has everything on it.
+    fn end(&mut self, reason: &LinkError) {
+        for (_, conn) in self.conns.drain() {
+            conn.end(CloseReason::Link(reason.clone()));
+        }
+        self.link.lock().end(reason.clone());
+    }
+}
+
+/// The message of a frame, in memory of its own. That of a large frame moves here, with its header in front.
+fn message(frame: &mut Frame<'_>) -> Bytes {
+    match frame.take_bytes() {
+        std::borrow::Cow::Borrowed(bytes) => Bytes::copy_from_slice(&bytes[HEADER_BYTES..]),
+        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes).slice(HEADER_BYTES..),
+    }
+}
+
+/// If the runtime drops the task: nobody may go on waiting for this link.
+impl<S> Drop for Driver<S> {
+    fn drop(&mut self) {
+        if self.desk.link.lock().ended.is_none() {
+            self.desk.end(&LinkError::ClosedHere);
+        }
+    }
+}

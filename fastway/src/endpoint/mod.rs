@@ -1,0 +1,249 @@
+//! Endpoints: what a game client and a game server hold.
+//!
+//! A [`Client`] or a [`Server`] is a link to one gateway. Both dial ([`Client::dial`], [`Server::dial`]) and accept
+//! ([`Client::accept`], [`Server::accept`]) virtual connections; a [`VirtualConn`] sends and receives messages. A task
+//! of the current tokio runtime drives the link; it answers the gateway's pings and sends its own.
+//!
+//! The link ends when [`close`](Client::close) is called, or when the endpoint and all its connections are dropped;
+//! what was sent before still goes out. It does not come back by itself: connect again.
+//!
+//! ```
+//! use fastway::endpoint::{Client, EndpointConfig};
+//! use fastway::id::ServerId;
+//! use fastway::net::TcpNetwork;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(&TcpNetwork::new(), "127.0.0.1:7010", EndpointConfig::default()).await?;
+//! let mut conn = client.dial(ServerId::new(1)).await?;
+//! conn.send("hello").await?;
+//! while let Some(message) = conn.recv().await {
+//!     println!("{} bytes", message.len());
+//! }
+//! println!("{:?}", conn.close_reason());
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod conn;
+mod dials;
+mod driver;
+mod error;
+mod link;
+
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+pub use config::{EndpointConfig, SlowReceiver};
+pub use conn::{ConnReceiver, ConnSender, VirtualConn};
+pub use error::{CloseReason, ConnectError, DialError, LinkError, SendError};
+
+use self::dials::Ticket;
+use self::link::Link;
+use crate::handshake::Challenge;
+use crate::id::{ClientId, RemoteId, ServerId, Side};
+use crate::net::Network;
+
+/// A game client's link to one gateway. A clone is another handle to the same link.
+#[derive(Clone, Debug)]
+pub struct Client {
+    link: Arc<Handle>,
+}
+
+/// A game server's link to one gateway. A clone is another handle to the same link.
+///
+/// A server that is to be reached through several gateways holds one of these for each.
+#[derive(Clone, Debug)]
+pub struct Server {
+    link: Arc<Handle>,
+    id: ServerId,
+}
+
+impl Client {
+    /// Connects to a gateway's public port, at `addr` (`HOST:PORT`).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if there is no connection within [`EndpointConfig::connect_timeout`].
+    pub async fn connect<N: Network>(
+        network: &N,
+        addr: &str,
+        config: EndpointConfig,
+    ) -> Result<Self, ConnectError> {
+        let after = config.connect_timeout;
+        let stream = in_time(after, addr, connect(network, addr)).await?;
+        let link = Link::new(config);
+        driver::spawn(link.clone(), stream, Side::Client);
+        Ok(Self { link: Arc::new(Handle(link)) })
+    }
+
+    /// Opens a virtual connection to a server. Any number of dials may be under way, each gets its own answer.
+    ///
+    /// Dropping the future gives the dial up; if it succeeds after all, the connection is closed at once.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`]: refused, not answered within [`EndpointConfig::dial_timeout`], or the link has ended.
+    pub async fn dial(&self, server: ServerId) -> Result<VirtualConn, DialError> {
+        self.link.dial(server.into()).await
+    }
+
+    /// Waits for the next virtual connection that a server opens. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`] when the link has ended.
+    pub async fn accept(&self) -> Result<VirtualConn, LinkError> {
+        self.link.accept().await
+    }
+
+    /// Closes the link and all its virtual connections, after what is queued is sent. Does not wait:
+    /// [`ended`](Self::ended) does.
+    pub fn close(&self) {
+        self.link.close();
+    }
+
+    /// Waits until the link has ended, and says why.
+    pub async fn ended(&self) -> LinkError {
+        poll_fn(|cx| self.link.poll_ended(cx)).await
+    }
+}
+
+impl Server {
+    /// Connects to a gateway's internal port, at `addr` (`HOST:PORT`), and registers as `id` with the shared `key`.
+    ///
+    /// A gateway that accepts the key says nothing, so success here means that the answer was sent. With a wrong key
+    /// the link ends soon after, with [`LinkError::TurnedAway`]. A server that was registered by the same ID before
+    /// loses its link: the newest wins.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if connection and handshake are not done within [`EndpointConfig::connect_timeout`].
+    pub async fn connect<N: Network>(
+        network: &N,
+        addr: &str,
+        id: ServerId,
+        key: &[u8],
+        config: EndpointConfig,
+    ) -> Result<Self, ConnectError> {
+        let registered = async {
+            let mut stream = connect(network, addr).await?;
+            let answered = async {
+                let mut challenge = [0; Challenge::BYTES];
+                stream.read_exact(&mut challenge).await?;
+                stream.write_all(&Challenge(challenge).answer(key, id).encode()).await
+            };
+            answered.await.map_err(|error| ConnectError::Handshake { addr: addr.to_owned(), error })?;
+            Ok(stream)
+        };
+        let stream = in_time(config.connect_timeout, addr, registered).await?;
+        let link = Link::new(config);
+        driver::spawn(link.clone(), stream, Side::Server);
+        Ok(Self { link: Arc::new(Handle(link)), id })
+    }
+
+    /// The ID that this server registered.
+    #[must_use]
+    pub fn id(&self) -> ServerId {
+        self.id
+    }
+
+    /// Opens a virtual connection to a client of this gateway, by the ID that [`VirtualConn::remote`] named. Any
+    /// number of dials may be under way, each gets its own answer.
+    ///
+    /// Dropping the future gives the dial up; if it succeeds after all, the connection is closed at once.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`]: refused, not answered within [`EndpointConfig::dial_timeout`], or the link has ended.
+    pub async fn dial(&self, client: ClientId) -> Result<VirtualConn, DialError> {
+        self.link.dial(client.into()).await
+    }
+
+    /// Waits for the next virtual connection that a client opens. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`] when the link has ended.
+    pub async fn accept(&self) -> Result<VirtualConn, LinkError> {
+        self.link.accept().await
+    }
+
+    /// Closes the link and all its virtual connections, after what is queued is sent. Does not wait:
+    /// [`ended`](Self::ended) does.
+    pub fn close(&self) {
+        self.link.close();
+    }
+
+    /// Waits until the link has ended, and says why.
+    pub async fn ended(&self) -> LinkError {
+        poll_fn(|cx| self.link.poll_ended(cx)).await
+    }
+}
+
+/// The users' hold on a link: an endpoint's clones and its virtual connections share it. When the last one goes, the
+/// link closes.
+#[derive(Debug)]
+struct Handle(Arc<Link>);
+
+impl Deref for Handle {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Handle {
+    async fn dial(self: &Arc<Self>, remote: RemoteId) -> Result<VirtualConn, DialError> {
+        let after = self.config.dial_timeout;
+        let dial = Dial { ticket: self.begin_dial(remote)?, remote, link: self };
+        let answer = poll_fn(|cx| self.poll_dial(dial.ticket, remote, cx));
+        let conn = timeout(after, answer).await.map_err(|_| DialError::Timeout { remote, after })??;
+        Ok(VirtualConn::new(conn, self.clone()))
+    }
+
+    async fn accept(self: &Arc<Self>) -> Result<VirtualConn, LinkError> {
+        let conn = poll_fn(|cx| self.poll_accept(cx)).await?;
+        Ok(VirtualConn::new(conn, self.clone()))
+    }
+}
+
+/// A dial under way. Dropped before its answer was taken, it is given up.
+struct Dial<'a> {
+    ticket: Ticket,
+    remote: RemoteId,
+    link: &'a Arc<Handle>,
+}
+
+impl Drop for Dial<'_> {
+    fn drop(&mut self) {
+        let answer = self.link.lock().dials.abandon(self.ticket, self.remote);
+        if let Some(Ok(unwanted)) = answer {
+            drop(VirtualConn::new(unwanted, self.link.clone()));
+        }
+    }
+}
+
+async fn connect<N: Network>(network: &N, addr: &str) -> Result<N::Stream, ConnectError> {
+    network.connect(addr).await.map_err(|error| ConnectError::Network { addr: addr.to_owned(), error })
+}
+
+async fn in_time<T>(
+    after: Duration,
+    addr: &str,
+    work: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    timeout(after, work).await.unwrap_or_else(|_| Err(ConnectError::Timeout { addr: addr.to_owned(), after }))
+}
