@@ -99,7 +99,9 @@ impl Keepalive {
                 self.ask();
                 Due::Ping(dead_at)
             }
-            Some(ask_at) if !self.asked => Due::Nothing(Some(dead_at.map_or(ask_at, |dead| dead.min(ask_at)))),
+            Some(ask_at) if !self.asked => {
+                Due::Nothing(Some(dead_at.map_or(ask_at, |dead| dead.min(ask_at))))
+            }
             _ => Due::Nothing(dead_at),
         }
     }

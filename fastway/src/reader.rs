@@ -402,7 +402,8 @@ mod tests {
         let mut stream = cut(&frame, &[4; 1]);
         loop {
             let cx = &mut Context::from_waker(Waker::noop());
-            let outcome = reader.poll_frames(cx, &mut stream, &mut scratch, |_| Ok::<_, Infallible>(Flow::Next));
+            let outcome =
+                reader.poll_frames(cx, &mut stream, &mut scratch, |_| Ok::<_, Infallible>(Flow::Next));
             match outcome {
                 Poll::Ready(Ok(Progress::Read(read))) => arrived += read,
                 Poll::Ready(Ok(Progress::Eof { mid_frame: true })) => break,

@@ -1,5 +1,7 @@
 //! The endpoints against a scripted gateway that writes raw bytes, over memory and virtual time.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -294,7 +296,15 @@ async fn pitfall_27_an_answer_that_nobody_waits_for_blocks_nothing() {
     let dialling = client.dial(ServerId::new(7));
     let (dialled, ()) = tokio::join!(dialling, async {
         script.expect(dial(7)).await;
-        script.send([ToEndpoint::Accept { conn: conn(2), remote: remote(7) }.encode().as_ref(), &data(2, b"early")].concat()).await;
+        script
+            .send(
+                [
+                    ToEndpoint::Accept { conn: conn(2), remote: remote(7) }.encode().as_ref(),
+                    &data(2, b"early"),
+                ]
+                .concat(),
+            )
+            .await;
     });
     assert_eq!(dialled.unwrap().recv().await.unwrap(), "early");
 }

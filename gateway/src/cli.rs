@@ -153,7 +153,9 @@ struct SharedFlags {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Buffer pool (accepted and checked; the pool itself is not built yet, so no effect)")]
+#[command(
+    next_help_heading = "Buffer pool (accepted and checked; the pool itself is not built yet, so no effect)"
+)]
 struct MemPoolFlags {
     /// How threads share the pool; no effect yet [original: MemPoolType]
     #[arg(long, env = "FASTWAY_MEM_POOL_TYPE", value_name = "TYPE", default_value = "atom")]
@@ -260,7 +262,10 @@ fn stop_on_signals(gateway: Handle) -> std::io::Result<()> {
                     error!(signal = name, "second signal: exiting at once");
                     std::process::exit(exit_code);
                 }
-                info!(signal = name, "stopping: sending what is queued, 10 s at most; a second signal exits at once");
+                info!(
+                    signal = name,
+                    "stopping: sending what is queued, 10 s at most; a second signal exits at once"
+                );
                 gateway.stop();
             }
         });
@@ -355,7 +360,9 @@ fn keepalive(ping_interval: Duration, idle_timeout: Option<Duration>) -> Keepali
 fn max_packet(size: Size) -> anyhow::Result<MaxPacket> {
     u32::try_from(size.0).ok().and_then(MaxPacket::new).ok_or_else(|| {
         let smallest = MaxPacket::SMALLEST;
-        anyhow!("--max-packet-size is {size}, but must be from {smallest}, for the longest command, to 4294967295")
+        anyhow!(
+            "--max-packet-size is {size}, but must be from {smallest}, for the longest command, to 4294967295"
+        )
     })
 }
 
@@ -371,7 +378,8 @@ fn threads(count: Option<usize>) -> anyhow::Result<Threads> {
 /// `IP:PORT`, `localhost:PORT`, or `:PORT` for all IPv4 addresses. Names would have to be resolved before there is
 /// a network to ask.
 fn addr(text: &str) -> Result<SocketAddr, String> {
-    let expected = || "an address is IP:PORT, [IPV6]:PORT, localhost:PORT, or :PORT for all addresses".to_owned();
+    let expected =
+        || "an address is IP:PORT, [IPV6]:PORT, localhost:PORT, or :PORT for all addresses".to_owned();
     if let Ok(addr) = text.parse() {
         return Ok(addr);
     }

@@ -223,7 +223,9 @@ pub enum ConfigError {
         bounds: String,
     },
     /// Both ports are the same.
-    #[error("--client-addr and --server-addr are both {addr}, but must differ: clients and servers have a port each")]
+    #[error(
+        "--client-addr and --server-addr are both {addr}, but must differ: clients and servers have a port each"
+    )]
     SameAddr {
         /// The address in question.
         addr: SocketAddr,
@@ -316,7 +318,8 @@ fn check_keepalive(setting: &'static str, keepalive: KeepaliveConfig) -> Result<
     if !idle_timeout.is_zero() && idle_timeout <= ping_interval {
         let value = humantime::format_duration(idle_timeout);
         let interval = humantime::format_duration(ping_interval);
-        let bounds = format!("longer than the ping interval ({interval}), or nobody could answer; or 0 for never");
+        let bounds =
+            format!("longer than the ping interval ({interval}), or nobody could answer; or 0 for never");
         return Err(out_of_bounds(setting, value, bounds));
     }
     Ok(())

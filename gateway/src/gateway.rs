@@ -23,7 +23,8 @@ use crate::shard::{Shard, Shared};
 const HANDOVER_QUEUE: usize = 256;
 
 /// Sessions need at most [`FLUSH_TIMEOUT`] and [`LINGER_TIMEOUT`] to end; this is for whoever is late.
-const STOP_TIMEOUT: Duration = FLUSH_TIMEOUT.saturating_add(LINGER_TIMEOUT).saturating_add(Duration::from_secs(1));
+const STOP_TIMEOUT: Duration =
+    FLUSH_TIMEOUT.saturating_add(LINGER_TIMEOUT).saturating_add(Duration::from_secs(1));
 
 /// Why a gateway did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -225,7 +226,9 @@ fn start_thread<L: Listener>(
             if let Some(ports) = ports {
                 match ports.adopt() {
                     Ok(ports) => ports.accept_into(&shared, &[sender]),
-                    Err(error) => tracing::error!(%error, "a shard cannot watch its ports and accepts nothing"),
+                    Err(error) => {
+                        tracing::error!(%error, "a shard cannot watch its ports and accepts nothing")
+                    }
                 }
             } else {
                 drop(sender);

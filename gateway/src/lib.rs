@@ -1,4 +1,66 @@
-//! placeholder
+//! The fastway gateway as a library: what the binary `gateway` runs, and what tests, simulations and tools embed.
+//!
+//! ```
+//! use fastway::net::MemoryNetwork;
+//! use fastway_gateway::{Config, Gateway};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! let seed = [0; 32]; // From the operating system, outside of tests.
+//! let gateway = Gateway::bind(&MemoryNetwork::new(), Config::default(), seed).await?;
+//! let handle = gateway.handle();
+//! let running = tokio::spawn(gateway.run());
+//! assert_eq!(handle.counts().clients, 0);
+//! handle.stop();
+//! running.await??;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The way of one message
+//!
+//! A client's message to a server, from socket to socket:
+//!
+//! 1. The kernel wakes the client's session, a task, and `Session::turn` runs. `Session::read` borrows the thread's
+//!    64 KiB scratch buffer and has [`FrameReader::poll_frames`](fastway::reader::FrameReader::poll_frames)
+//!    read into it and walk over the frames. They are borrowed slices; only a cut-off tail is kept.
+//! 2. `Dispatch::handle` looks the Conn ID up in the session's own table. No lock: nobody else has that table.
+//! 3. `Outbox::forward` of the server's session takes one short lock, checks the limits, copies the frame behind the
+//!    others that wait for the same socket, and wakes the server's session, unless it was woken already. Then the next
+//!    frame.
+//! 4. When the client's turn is over, the server's session has its own: `Session::write` collects everything in its
+//!    outbox as a `Batch` and writes it. A hundred messages are one `write`.
+//!
+//! So a message costs a part of one `read`, one copy and a part of one `write`. A frame beyond the scratch buffer is
+//! gathered in a buffer of its own, which moves from step to step without a copy.
+//!
+//! # Shards
+//!
+//! Each thread is a shard: one current-thread runtime with its own sessions. Accepted connections are dealt to the
+//! shards in turn (or by the kernel, with `reuse_port`), and a session stays where it is. Sessions meet in outboxes
+//! alone, on the same shard or across. With one shard the gateway needs no thread of its own: everything is a task of
+//! the runtime that calls [`Gateway::run`], which makes it reproducible on a simulated network.
+//!
+//! # Backpressure, and why there is no deadlock
+//!
+//! A client that does not read is cut off; a server that does not read holds its clients back. So a client's session
+//! can wait for a server's, and a server's session for its own peer alone: there is no cycle. A session that waits
+//! goes on writing. It keeps the frame that did not fit, and what was read behind it (64 KiB at most), and is resumed
+//! when half of the server's queue is free.
+//!
+//! # What is where
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `cli.rs`, `config.rs`, `size.rs` | what was typed, what was meant |
+//! | `gateway.rs` | binding, starting the shards, stopping |
+//! | `listener.rs` | accepting, the server handshake |
+//! | `shard.rs` | how sessions begin and end on one thread |
+//! | `session.rs` | one physical connection: read, dispatch, write, the clock |
+//! | `dispatch.rs` | what each frame means |
+//! | `router.rs` | who is registered; opening virtual connections |
+//! | `conn.rs` | one virtual connection: two ends, each told once that it is over |
+//! | `outbox.rs`, `batch.rs` | one session's send queue |
+//! | `alarm.rs`, `log_limit.rs` | one timer a session; log lines that peers can cause |
 
 mod alarm;
 mod batch;
@@ -16,7 +78,8 @@ mod shard;
 mod size;
 
 pub use config::{
-    ClientConfig, Config, ConfigError, MemPoolConfig, MemPoolType, QueueLimits, ServerConfig, ServerKey, Threads,
+    ClientConfig, Config, ConfigError, MemPoolConfig, MemPoolType, QueueLimits, ServerConfig, ServerKey,
+    Threads,
 };
 pub use gateway::{BindError, Gateway, Handle};
 pub use router::Counts;

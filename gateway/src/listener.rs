@@ -68,7 +68,9 @@ pub(crate) async fn handshake<S: Stream>(
     // One deadline for all of it, or a peer could make it last by sending a byte now and then.
     let outcome = match timeout(config.auth_timeout, exchange).await {
         Ok(Ok(Some(id))) => return Some(id),
-        Ok(Ok(None)) => "the answer does not fit the key: compare the server's with --server-auth-password".into(),
+        Ok(Ok(None)) => {
+            "the answer does not fit the key: compare the server's with --server-auth-password".into()
+        }
         Ok(Err(error)) => format!("the connection failed: {error}"),
         Err(_) => format!("no answer within {:?}", config.auth_timeout),
     };

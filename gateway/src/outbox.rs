@@ -106,7 +106,7 @@ struct Queue {
 enum State {
     #[default]
     Open,
-    /// The socket takes no more, but what came from it is still being delivered: frames are dropped.
+    /// The peer gets no more, but what came from it is still being delivered: frames for it are dropped.
     Broken,
     /// The session has ended.
     Shut,
@@ -144,9 +144,10 @@ impl Outbox {
         let bytes = frame.as_bytes().len();
         if !self.fits(&queue, bytes) {
             if self.owner.side() == Side::Client {
+                // Its connections are closed when what it had sent itself is delivered, not by this message.
                 drop(queue);
                 self.cut(Cut::SlowClient);
-                return Push::Gone;
+                return Push::Done;
             }
             if self.hold_back(&mut queue, bytes, sender) {
                 return Push::Full;
@@ -199,9 +200,11 @@ impl Outbox {
             return;
         }
         queue.cut = Some(reason);
-        let dropped = if reason == Cut::SlowClient { std::mem::take(&mut queue.chunks) } else { Chunks::default() };
+        if reason == Cut::SlowClient {
+            queue.state = State::Broken;
+            queue.chunks = Chunks::default();
+        }
         drop(queue);
-        drop(dropped);
         self.pending.store(true, Ordering::Release);
         self.wake();
     }

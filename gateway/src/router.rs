@@ -162,6 +162,9 @@ impl Router {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
     use super::*;
     use crate::batch::Batch;
 
@@ -195,6 +198,28 @@ mod tests {
         assert!(Arc::ptr_eq(&found, &newer));
         router.unregister(&newer);
         assert!(router.find(Side::Server, RemoteId::new(5)).is_none());
+    }
+
+    /// Rule 2. On another shard, the dialled session may run, and its peer answer, as soon as it is woken: by then
+    /// `Accept` has to be queued for the dialler.
+    #[test]
+    fn accept_is_queued_before_the_dialled_session_is_woken() {
+        struct Probe {
+            dialler: Arc<Outbox>,
+            queued_when_woken: AtomicUsize,
+        }
+        impl Wake for Probe {
+            fn wake(self: Arc<Self>) {
+                self.queued_when_woken.store(self.dialler.queued_bytes(), Ordering::Relaxed);
+            }
+        }
+        let router = Router::new();
+        let dialler = router.register_client(LIMITS).unwrap();
+        let dialled = router.register_server(ServerId::new(5), LIMITS).unwrap();
+        let probe = Arc::new(Probe { dialler: dialler.clone(), queued_when_woken: AtomicUsize::new(0) });
+        dialled.woken_by(&Waker::from(probe.clone()));
+        assert_eq!(router.dial(&dialler, RemoteId::new(5)), Dialled::Open);
+        assert_eq!(probe.queued_when_woken.load(Ordering::Relaxed), 17, "the size of Accept");
     }
 
     #[test]

@@ -29,6 +29,10 @@ use crate::router::Router;
 /// Reads in one turn, before other sessions have theirs.
 const READS_PER_TURN: usize = 4;
 
+/// Reads that a session has left when it was told to end: beyond what kernels keep for one connection, so a peer
+/// that goes on sending cannot delay its end.
+const LAST_READS: usize = 128;
+
 /// Writes in one turn, before other sessions have theirs.
 const WRITES_PER_TURN: usize = 16;
 
@@ -112,8 +116,9 @@ pub(crate) struct Session<S> {
     alarm: Alarm,
     /// Since when the peer has taken nothing of what there is to write.
     blocked: Option<Instant>,
-    /// Writing failed. What came before that is still read and delivered.
-    write_failure: Option<io::Error>,
+    /// The session is to end for this reason, after so many more reads at most: what the peer had sent before is
+    /// still delivered (rule 9).
+    ending: Option<(End, usize)>,
     config: Arc<SessionConfig>,
 }
 
@@ -132,7 +137,7 @@ impl<S: Stream> Session<S> {
             batch: Batch::default(),
             alarm: Alarm::new(config.grain),
             blocked: None,
-            write_failure: None,
+            ending: None,
             config,
         }
     }
@@ -169,7 +174,7 @@ impl<S: Stream> Session<S> {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         self.dispatch.outbox().woken_by(cx.waker());
-        self.collect()?;
+        self.collect();
         self.read(cx)?;
         self.write(cx)?;
         if self.alarm.has_gone_off() {
@@ -178,43 +183,77 @@ impl<S: Stream> Session<S> {
         Ok(())
     }
 
-    fn collect(&mut self) -> Result<(), End> {
-        self.dispatch.collect(Some(&mut self.batch)).map_or(Ok(()), |cut| Err(cut.into()))
+    fn collect(&mut self) {
+        if let Some(cut) = self.dispatch.collect(Some(&mut self.batch)) {
+            self.end_after_reading(cut.into());
+        }
     }
 
-    /// Reads and dispatches until nothing is there, a server's queue holds this session back, or others should
-    /// have their turn.
+    /// Ends the session when what has arrived from the peer is read.
+    fn end_after_reading(&mut self, end: End) {
+        if self.ending.is_none() {
+            if !end.is_orderly() {
+                self.dispatch.outbox().break_off(&mut self.batch);
+            }
+            self.ending = Some((end, LAST_READS));
+        }
+    }
+
+    /// Reads and dispatches until nothing is there, a queue is full, or others should have their turn.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         if self.reader.is_held() && !self.dispatch.outbox().take_resumed() {
-            return Ok(());
+            return self.end_if_held();
         }
-        with_scratch(|scratch| {
-            for _ in 0..READS_PER_TURN {
-                let Self { reader, stream, dispatch, .. } = self;
-                let progress = reader.poll_frames(cx, stream, scratch, |frame| dispatch.handle(frame));
-                let Poll::Ready(progress) = progress else {
-                    return self.write_failure.take().map_or(Ok(()), |error| Err(End::Failed(error)));
-                };
-                match progress {
-                    Ok(Progress::Read(_)) => self.dispatch.keepalive.heard(Instant::now()),
-                    Ok(Progress::Held(_)) => return Ok(self.dispatch.keepalive.heard(Instant::now())),
-                    Ok(Progress::Eof { mid_frame: false }) => return Err(End::Closed),
-                    Ok(Progress::Eof { mid_frame: true }) => return Err(End::ClosedMidFrame),
-                    Err(ReadError::Io(error)) => return Err(End::Failed(error)),
-                    Err(ReadError::Frame(error)) => return Err(error.into()),
-                    Err(ReadError::Handler(error)) => return Err(error.into()),
+        for _ in 0..READS_PER_TURN {
+            let Self { reader, stream, dispatch, .. } = self;
+            let progress = with_scratch(|scratch| {
+                reader.poll_frames(cx, stream, scratch, |frame| dispatch.handle(frame))
+            });
+            let Poll::Ready(progress) = progress else { return self.end_if_due() };
+            match progress {
+                Ok(Progress::Read(_)) => dispatch.keepalive.heard(Instant::now()),
+                Ok(Progress::Held(_)) => {
+                    dispatch.keepalive.heard(Instant::now());
+                    return self.end_if_held();
+                }
+                Ok(Progress::Eof { mid_frame }) => {
+                    self.end_if_due()?;
+                    return Err(if mid_frame { End::ClosedMidFrame } else { End::Closed });
+                }
+                Err(ReadError::Io(error)) => {
+                    self.end_if_due()?;
+                    return Err(End::Failed(error));
+                }
+                Err(ReadError::Frame(error)) => return Err(error.into()),
+                Err(ReadError::Handler(error)) => return Err(error.into()),
+            }
+            if let Some((_, reads_left)) = &mut self.ending {
+                *reads_left -= 1;
+                if *reads_left == 0 {
+                    return self.end_if_due();
                 }
             }
-            cx.waker().wake_by_ref();
-            Ok(())
-        })
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Everything that had arrived is read.
+    fn end_if_due(&mut self) -> Result<(), End> {
+        self.ending.take().map_or(Ok(()), |(end, _)| Err(end))
+    }
+
+    /// A queue is full. Nobody waits for it who was told to go in good order; but what a client had sent before it
+    /// failed, or was cut off, is delivered when there is room.
+    fn end_if_held(&mut self) -> Result<(), End> {
+        if self.ending.as_ref().is_some_and(|(end, _)| end.is_orderly()) { self.end_if_due() } else { Ok(()) }
     }
 
     /// Writes until nothing is left, the socket takes no more, or others should have their turn.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         for _ in 0..WRITES_PER_TURN {
             if self.batch.is_empty() {
-                self.collect()?;
+                self.collect();
                 if self.batch.is_empty() {
                     self.blocked = None;
                     return Ok(());
@@ -222,7 +261,10 @@ impl<S: Stream> Session<S> {
             }
             match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => self.blocked = None,
-                Poll::Ready(Err(error)) => return self.break_off(error, cx),
+                Poll::Ready(Err(error)) => {
+                    self.end_after_reading(End::Failed(error));
+                    return self.read(cx);
+                }
                 Poll::Pending => {
                     self.note_blocked(cx);
                     return Ok(());
@@ -235,21 +277,13 @@ impl<S: Stream> Session<S> {
 
     /// One write of the batch.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written =
-            ready!(Pin::new(&mut self.stream).poll_write(cx, self.batch.unwritten()))?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, self.batch.unwritten()))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.batch.advance(written, self.config.buffer_bytes / 2);
         self.dispatch.outbox().wrote(&self.batch);
         Poll::Ready(Ok(()))
-    }
-
-    /// Writing has failed. What the peer had sent before is read to its end first, so that it is delivered.
-    fn break_off(&mut self, error: io::Error, cx: &mut Context<'_>) -> Result<(), End> {
-        self.dispatch.outbox().break_off(&mut self.batch);
-        self.write_failure = Some(error);
-        self.read(cx)
     }
 
     fn note_blocked(&mut self, cx: &mut Context<'_>) {

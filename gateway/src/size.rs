@@ -25,7 +25,10 @@ impl FromStr for Size {
                 .checked_mul(1 << shift)
                 .map(Self)
                 .ok_or_else(|| "the size is larger than this machine can count".to_owned()),
-            _ => Err("a size is a number of bytes, or one with K, M or G (1024-based), such as 512K".to_owned()),
+            _ => {
+                Err("a size is a number of bytes, or one with K, M or G (1024-based), such as 512K"
+                    .to_owned())
+            }
         }
     }
 }
@@ -63,7 +66,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_size() {
-        for text in ["", "K", "1.5M", "-1", "1T", "12 K", "1KK", "one", "99999999999999999999", "99999999999G"] {
+        for text in
+            ["", "K", "1.5M", "-1", "1T", "12 K", "1KK", "one", "99999999999999999999", "99999999999G"]
+        {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }

@@ -63,7 +63,8 @@ impl ConnState {
         if inbox.closed.is_some() {
             return Delivery::Done;
         }
-        let fits = inbox.messages.len() < config.recv_queue_messages && inbox.bytes + len <= config.recv_queue_bytes;
+        let fits =
+            inbox.messages.len() < config.recv_queue_messages && inbox.bytes + len <= config.recv_queue_bytes;
         if !fits && !inbox.messages.is_empty() {
             inbox.link_waits = true;
             return Delivery::Full;

@@ -104,7 +104,10 @@ impl<S: Stream> Driver<S> {
             let Poll::Ready(progress) = progress else { return Ok(()) };
             match progress {
                 Ok(Progress::Read(_)) => desk.keepalive.heard(Instant::now()),
-                Ok(Progress::Held(_)) => return Ok(desk.keepalive.heard(Instant::now())),
+                Ok(Progress::Held(_)) => {
+                    desk.keepalive.heard(Instant::now());
+                    return Ok(());
+                }
                 Ok(Progress::Eof { .. }) | Err(ReadError::Io(_))
                     if self.on_probation.is_some_and(|until| Instant::now() < until) =>
                 {

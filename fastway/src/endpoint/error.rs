@@ -63,7 +63,9 @@ pub enum LinkError {
     #[error("the link failed: {0}; connect again")]
     Failed(Arc<io::Error>),
     /// The gateway sent a frame that cannot be.
-    #[error("the other end is not a gateway that this library understands: {0}; compare the packet size limits")]
+    #[error(
+        "the other end is not a gateway that this library understands: {0}; compare the packet size limits"
+    )]
     Frame(#[from] FrameError),
     /// The gateway sent a command that cannot be.
     #[error("the other end is not a gateway that this library understands: {0}")]
@@ -86,7 +88,9 @@ pub enum DialError {
         remote: RemoteId,
     },
     /// No answer in time. Should one still come, the connection is closed at once.
-    #[error("no answer to the dial to {remote} within {after:?}; the gateway is overloaded or the link is slow")]
+    #[error(
+        "no answer to the dial to {remote} within {after:?}; the gateway is overloaded or the link is slow"
+    )]
     Timeout {
         /// Who was dialled.
         remote: RemoteId,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{TestGateway, config, config_with, wire};
+use super::support::{KEY, TestGateway, config, config_with, hello, wire};
 
 #[tokio::test]
 async fn rule_7_close_comes_after_the_messages_and_to_both_sides_once() {
@@ -112,6 +112,29 @@ async fn rule_9_a_server_that_goes_closes_the_connections_of_all_its_clients() {
         eight.expect(wire::data(*to_eight, b"still there")).await;
         client.expect_nothing().await;
     }
+}
+
+/// The client's message is on its way when the client is cut off, the server's when it is taken over: the order in
+/// which the gateway's tasks run is that of the sends, since nothing here waits in between.
+#[tokio::test]
+async fn rule_9_everything_sent_before_a_cut_or_a_takeover_is_delivered_then_close() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.client.queue.messages = 10)).await;
+    let (mut slow, mut good) = (gateway.client().await, gateway.client().await);
+    let mut server = gateway.server(7).await;
+    let to_slow = slow.open(7, &mut server).await;
+    let to_good = good.open(7, &mut server).await;
+    server.send(wire::data(to_slow, b"flood").repeat(11)).await;
+    slow.send([wire::data(to_slow, b"last"), wire::data(to_slow, b"words")].concat()).await;
+    server.expect(wire::data(to_slow, b"last")).await;
+    server.expect(wire::data(to_slow, b"words")).await;
+    server.expect(wire::close(to_slow)).await;
+
+    let mut newer = gateway.stranger().await;
+    let challenge: [u8; 8] = newer.read_exact().await;
+    newer.send(hello(challenge, KEY, 7)).await;
+    server.send(wire::data(to_good, b"last words")).await;
+    good.expect(wire::data(to_good, b"last words")).await;
+    good.expect(wire::close(to_good)).await;
 }
 
 /// What is queued for a peer that has closed its own sending half still reaches it (pitfall 17).

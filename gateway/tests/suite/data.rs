@@ -11,7 +11,8 @@ async fn rule_5_messages_arrive_whole_once_and_in_order() {
     let gateway = TestGateway::start(config()).await;
     let (mut client, mut server, conn) = gateway.pair().await;
     let sizes = [0, 1, 4, 63, 64, 1000, 4096, 65_527, 65_528, 65_529, 100_000];
-    let stream: Vec<u8> = sizes.iter().zip(0..).flat_map(|(&len, n)| wire::data(conn, &message(n, len))).collect();
+    let stream: Vec<u8> =
+        sizes.iter().zip(0..).flat_map(|(&len, n)| wire::data(conn, &message(n, len))).collect();
     for client_sends in [true, false] {
         let (from, to) = if client_sends { (&mut client, &mut server) } else { (&mut server, &mut client) };
         tokio::join!(from.send(&stream), async {

@@ -71,7 +71,8 @@ async fn a_wrong_key_a_missing_server_and_a_takeover_are_explained() {
         Server::connect(&TcpNetwork::new(), &addr, ServerId::new(7), b"wrong", EndpointConfig::default())
             .await
             .unwrap();
-    assert!(matches!(turned_away.ended().await, LinkError::TurnedAway));
+    let end = timeout(DEADLINE, turned_away.ended()).await.expect("it is told");
+    assert!(matches!(end, LinkError::TurnedAway));
 
     let client = client(&gateway).await;
     let refused = client.dial(ServerId::new(7)).await;
@@ -84,7 +85,8 @@ async fn a_wrong_key_a_missing_server_and_a_takeover_are_explained() {
     far.send("hello").await.unwrap();
     assert_eq!(conn.recv().await.unwrap(), "hello");
     let _newer = server(&gateway, 7).await;
-    assert!(matches!(older.ended().await, LinkError::ClosedByGateway));
+    let end = timeout(DEADLINE, older.ended()).await.expect("the older one is told");
+    assert!(matches!(end, LinkError::ClosedByGateway));
     assert!(conn.recv().await.is_none());
 }
 
@@ -202,7 +204,10 @@ async fn talk(conn: VirtualConn, text: &'static [u8], send_seed: u64, recv_seed:
         let mut lengths = Lengths(recv_seed);
         for number in 0..MESSAGES {
             let message = receiver.recv().await.expect("none is missing");
-            assert!(message == content(text, number, lengths.next(max)), "message {number} is not what was sent");
+            assert!(
+                message == content(text, number, lengths.next(max)),
+                "message {number} is not what was sent"
+            );
         }
     };
     tokio::join!(sending, receiving);
@@ -224,7 +229,8 @@ async fn a_million_messages_of_all_sizes_cross_both_ways_on_100_connections() {
     let text: Vec<u8> = (0..65_536 + 512 * 1024).map(|_| lengths.next(usize::MAX - 1) as u8).collect();
     let text: &'static [u8] = text.leak();
     let patient = EndpointConfig { slow_receiver: SlowReceiver::LinkWaits, ..EndpointConfig::default() };
-    let servers = [server_with(&gateway, 0, patient.clone()).await, server_with(&gateway, 1, patient.clone()).await];
+    let servers =
+        [server_with(&gateway, 0, patient.clone()).await, server_with(&gateway, 1, patient.clone()).await];
     gateway.until("both are registered", |counts| counts.servers == 2).await;
     let mut talks = Vec::new();
     for number in 0..10 {

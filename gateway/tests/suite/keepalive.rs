@@ -100,7 +100,8 @@ async fn rule_11_each_silence_has_its_own_ping() {
 #[tokio::test(start_paused = true)]
 async fn rule_11_without_a_ping_interval_the_idle_timeout_alone_counts() {
     let gateway = TestGateway::start_in_memory(config_with(|config| {
-        config.client.keepalive = KeepaliveConfig { ping_interval: Duration::ZERO, idle_timeout: SECOND * 90 };
+        config.client.keepalive =
+            KeepaliveConfig { ping_interval: Duration::ZERO, idle_timeout: SECOND * 90 };
         config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
     }))
     .await;

@@ -15,11 +15,7 @@ use super::support::{Raw, TestGateway, config, wire};
 struct Lines(Arc<AtomicUsize>);
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
-    fn on_event(
-        &self,
-        event: &tracing::Event<'_>,
-        _: tracing_subscriber::layer::Context<'_, S>,
-    ) {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         if *event.metadata().level() <= tracing::Level::INFO {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -75,7 +71,8 @@ impl Listener for FailingListener {
     type Stream = MemoryStream;
 
     async fn accept(&mut self) -> io::Result<MemoryStream> {
-        let failing = self.failures.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let failing =
+            self.failures.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         match failing {
             Ok(_) => Err(io::Error::other("too many open files")),
             Err(_) => self.inner.accept().await,

@@ -1,6 +1,8 @@
 //! The gateway from outside: scripted peers that write raw bytes, over real loopback sockets or, where minutes have to
 //! pass, over memory and virtual time. Each rule of the protocol has tests here that name it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod backpressure;
 mod closing;
 mod data;

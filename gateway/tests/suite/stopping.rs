@@ -4,6 +4,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fastway::net::TcpNetwork;
+use fastway_gateway::Gateway;
+
 use super::support::{TestGateway, config, config_with, threads, wire};
 
 #[tokio::test]
@@ -53,6 +56,20 @@ async fn a_handshake_under_way_does_not_delay_the_end() {
     let _: [u8; 8] = stranger.read_exact().await;
     tokio::time::timeout(Duration::from_secs(2), gateway.stop()).await.expect("it stops at once");
     stranger.expect_end().await;
+}
+
+/// Pitfall 17: a stop that comes before anything runs.
+#[tokio::test]
+async fn a_gateway_that_is_stopped_before_it_runs_ends_at_once() {
+    for shards in [1, 4] {
+        let config = config_with(|config| config.threads = threads(shards));
+        let gateway = Gateway::bind(&TcpNetwork::new(), config, [7; 32]).await.unwrap();
+        let handle = gateway.handle();
+        handle.stop();
+        handle.stop();
+        assert!(handle.is_stopping());
+        tokio::time::timeout(Duration::from_secs(2), gateway.run()).await.expect("at once").unwrap();
+    }
 }
 
 #[tokio::test]
@@ -119,11 +136,22 @@ impl Process {
 
 #[test]
 fn the_first_log_lines_name_the_addresses() {
-    let mut process =
-        Process::start(&["--client-addr", "127.0.0.1:0", "--server-addr", ":0", "--allow-no-auth", "--log-format", "json"]);
+    let mut process = Process::start(&[
+        "--client-addr",
+        "127.0.0.1:0",
+        "--server-addr",
+        ":0",
+        "--allow-no-auth",
+        "--log-format",
+        "json",
+    ]);
     for side in ["client", "server"] {
         let line = process.json();
-        assert_eq!((line["message"].as_str(), line["side"].as_str()), (Some("listening"), Some(side)), "{line}");
+        assert_eq!(
+            (line["message"].as_str(), line["side"].as_str()),
+            (Some("listening"), Some(side)),
+            "{line}"
+        );
         let addr: std::net::SocketAddr = line["addr"].as_str().unwrap().parse().unwrap();
         assert_ne!(addr.port(), 0);
     }

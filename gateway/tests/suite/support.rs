@@ -1,6 +1,9 @@
 //! A gateway under test, and peers that know nothing but bytes.
 
-#![expect(clippy::disallowed_types, reason = "scripted peers use sockets of their own, not the code under test")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "scripted peers use sockets of their own, not the code under test"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -122,9 +125,12 @@ impl TestGateway<MemoryNetwork> {
         Raw::new(self.network.connect(&self.client_addr.to_string()).await.unwrap())
     }
 
+    pub(crate) async fn stranger(&self) -> Raw<MemoryStream> {
+        Raw::new(self.network.connect(&self.server_addr.to_string()).await.unwrap())
+    }
+
     pub(crate) async fn server(&self, id: u32) -> Raw<MemoryStream> {
-        let stream = self.network.connect(&self.server_addr.to_string()).await.unwrap();
-        let mut server = Raw::new(stream);
+        let mut server = self.stranger().await;
         server.register(id).await;
         server
     }
@@ -192,7 +198,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         let length: [u8; 4] = self.read_exact().await;
         let mut frame = length.to_vec();
         frame.resize(4 + u32::from_le_bytes(length) as usize, 0);
-        timeout(self.deadline, self.stream.read_exact(&mut frame[4..])).await.expect("in time").expect("whole");
+        timeout(self.deadline, self.stream.read_exact(&mut frame[4..]))
+            .await
+            .expect("in time")
+            .expect("whole");
         frame
     }
 
@@ -233,7 +242,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 
     /// Opens a virtual connection to `server`, which is number `remote`.
-    pub(crate) async fn open<T: AsyncRead + AsyncWrite + Unpin>(&mut self, remote: u32, server: &mut Raw<T>) -> u32 {
+    pub(crate) async fn open<T: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        remote: u32,
+        server: &mut Raw<T>,
+    ) -> u32 {
         self.send(wire::dial(remote)).await;
         let accept = self.frame().await;
         let conn = u32::from_le_bytes(accept[9..13].try_into().unwrap());
