@@ -309,6 +309,20 @@ async fn pitfall_27_an_answer_that_nobody_waits_for_blocks_nothing() {
     assert_eq!(dialled.unwrap().recv().await.unwrap(), "early");
 }
 
+/// The answer is there, but whoever dialled goes away before looking at it.
+#[tokio::test(start_paused = true)]
+async fn pitfall_27_an_answer_that_is_not_taken_is_closed() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    {
+        let mut dialling = std::pin::pin!(client.dial(ServerId::new(7)));
+        assert!(futures_util::poll!(&mut dialling).is_pending());
+        script.expect(dial(7)).await;
+        script.accept(1, 7).await;
+        script.expect_nothing().await;
+    }
+    script.expect(close(1)).await;
+}
+
 /// Pitfall 28, first half.
 #[tokio::test(start_paused = true)]
 async fn pitfall_28_connections_that_are_not_accepted_are_closed_and_not_leaked() {

@@ -3,13 +3,14 @@
 //! Exit codes: 0 stopped in good order, 1 could not run (a port is taken), 2 wrong usage or configuration, found
 //! before anything is bound, 130 or 143 ended at once by a second signal.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
@@ -104,7 +105,7 @@ struct ServerFlags {
     server_auth_password_file: Option<PathBuf>,
 
     /// Accept an empty password although other machines can reach the internal port
-    #[arg(long, env = "FASTWAY_ALLOW_NO_AUTH")]
+    #[arg(long, env = "FASTWAY_ALLOW_NO_AUTH", value_parser = BoolishValueParser::new())]
     allow_no_auth: bool,
 
     /// A server must have proved itself in this time [original: ServerAuthTimeout]
@@ -144,7 +145,7 @@ struct SharedFlags {
     max_packet_size: Size,
 
     /// Share both ports with other gateways on this machine; the kernel spreads connections [original: ReusePort]
-    #[arg(long, env = "FASTWAY_REUSE_PORT")]
+    #[arg(long, env = "FASTWAY_REUSE_PORT", value_parser = BoolishValueParser::new())]
     reuse_port: bool,
 
     /// Threads that serve connections [default: the number of cores]
@@ -221,9 +222,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// The one sentence that says why there is no gateway.
-#[expect(clippy::print_stderr, reason = "the process ends by it, whatever the log level")]
 fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    // If nobody reads it, there is still the exit code.
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
     ExitCode::from(code)
 }
 
@@ -282,7 +283,11 @@ fn start_log(flags: &LogFlags) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // Whoever reads the log may go away. By default that is reported on standard error, which panics then.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match flags.log_format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

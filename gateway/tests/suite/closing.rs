@@ -35,6 +35,22 @@ async fn rule_7_both_sides_may_close_at_once() {
     server.expect_nothing().await;
 }
 
+/// In one segment, so that nothing can happen in between.
+#[tokio::test]
+async fn rule_7_nothing_follows_close() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    for client_closes in [true, false] {
+        let conn = client.open(7, &mut server).await;
+        let (from, to) = if client_closes { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        from.send([wire::close(conn), wire::data(conn, b"too late")].concat()).await;
+        from.expect(wire::close(conn)).await;
+        from.expect(wire::close(conn)).await;
+        to.expect(wire::close(conn)).await;
+        to.expect_nothing().await;
+    }
+}
+
 #[tokio::test]
 async fn rule_8_closing_what_is_not_ones_own_changes_nothing() {
     let gateway = TestGateway::start(config()).await;
@@ -135,6 +151,48 @@ async fn rule_9_everything_sent_before_a_cut_or_a_takeover_is_delivered_then_clo
     server.send(wire::data(to_good, b"last words")).await;
     good.expect(wire::data(to_good, b"last words")).await;
     good.expect(wire::close(to_good)).await;
+}
+
+/// A dial and the end in one segment: the connection is opened, and over before its dialler could learn of it.
+#[tokio::test]
+async fn rule_9_a_connection_that_was_just_dialled_is_closed_as_well() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut client = gateway.client().await;
+    client.expect_nothing().await;
+    let mut server = gateway.server(7).await;
+    server.send(wire::dial(1)).await;
+    drop(server);
+    client.expect(wire::connect(1, 7)).await;
+    client.expect(wire::close(1)).await;
+
+    let mut server = gateway.server(8).await;
+    client.send(wire::dial(8)).await;
+    drop(client);
+    server.expect(wire::connect(2, 1)).await;
+    server.expect(wire::close(2)).await;
+    drop(server);
+    gateway.nothing_is_left().await;
+}
+
+/// The client is held back by one server when it goes away, and a second one makes the gateway notice, by a write
+/// that fails. What the client had sent to the first is delivered all the same.
+#[tokio::test(start_paused = true)]
+async fn rule_9_a_failed_write_loses_nothing_that_was_sent_before() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.server.queue.messages = 5)).await;
+    let mut client = gateway.client().await;
+    let (mut full, mut other) = (gateway.server(7).await, gateway.server(8).await);
+    let (to_full, to_other) = (client.open(7, &mut full).await, client.open(8, &mut other).await);
+    for _ in 0..15 {
+        client.send(wire::data(to_full, &[1; 10_000])).await;
+    }
+    drop(client);
+    other.send(wire::data(to_other, b"nobody there")).await;
+    other.expect_nothing().await;
+    for _ in 0..15 {
+        full.expect(wire::data(to_full, &[1; 10_000])).await;
+    }
+    full.expect(wire::close(to_full)).await;
+    other.expect(wire::close(to_other)).await;
 }
 
 /// What is queued for a peer that has closed its own sending half still reaches it (pitfall 17).

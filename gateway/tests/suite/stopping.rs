@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fastway::net::TcpNetwork;
 use fastway_gateway::Gateway;
+use tokio::time::Instant;
 
 use super::support::{TestGateway, config, config_with, threads, wire};
 
@@ -41,7 +42,7 @@ async fn a_peer_that_takes_nothing_delays_the_end_by_ten_seconds_at_most() {
     let conn = client.open(7, &mut server).await;
     server.send(wire::data(conn, &[3; 200_000])).await;
     server.expect_nothing().await;
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     let handle = gateway.handle.clone();
     gateway.stop().await;
     let elapsed = begun.elapsed();
@@ -182,6 +183,36 @@ fn either_signal_stops_it_and_a_second_one_at_once() {
         assert_eq!(actual, Some(code), "{log}");
         drop(client);
     }
+}
+
+/// The program that reads the log has ended: the gateway goes on, and can still be stopped.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let mut process = Process::start(&["--client-addr", "127.0.0.1:0", "--server-addr", "127.0.0.1:0"]);
+    let line = process.line();
+    let addr = line.trim().rsplit_once("addr=").unwrap().1.to_owned();
+    let Process { mut child, log } = process;
+    drop(log);
+    for _ in 0..3 {
+        let mut client = connect(&addr);
+        std::io::Write::write_all(&mut client, &[0; 4]).unwrap();
+        assert!(!matches!(client.read(&mut [0; 1]), Ok(1)), "the malformed frame ends the client");
+    }
+    drop(connect(&addr));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it does not stop");
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(status.code(), Some(0));
 }
 
 #[expect(clippy::disallowed_types, reason = "a client that only holds its socket open")]
