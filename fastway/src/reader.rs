@@ -86,8 +86,6 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
 #[derive(Debug)]
 pub struct FrameReader {
     max: MaxPacket,
-    /// Capacity that may stay allocated while nothing is kept.
-    spare_bytes: usize,
     /// What was read and not yet handled: from the start of a frame.
     kept: Vec<u8>,
     /// The first frame in `kept` is whole, and the handler did not want it yet.
@@ -95,11 +93,10 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader that accepts frames up to `max` and keeps at most `spare_bytes` of memory while no frame is in
-    /// progress.
+    /// A reader that accepts frames up to `max`. It keeps no memory while no frame is in progress.
     #[must_use]
-    pub fn new(max: MaxPacket, spare_bytes: usize) -> Self {
-        Self { max, spare_bytes, kept: Vec::new(), held: false }
+    pub fn new(max: MaxPacket) -> Self {
+        Self { max, kept: Vec::new(), held: false }
     }
 
     /// Whether a frame is held back: the next call offers it again and reads nothing.
@@ -112,13 +109,6 @@ impl FrameReader {
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.kept.len()
-    }
-
-    /// Gives back the memory that is only kept for the next frame.
-    pub fn release_spare(&mut self) {
-        if self.kept.is_empty() {
-            self.kept = Vec::new();
-        }
     }
 
     /// Reads once from `stream`, then hands every whole frame to `handle`, in order.
@@ -163,9 +153,9 @@ impl FrameReader {
                 ready!(Pin::new(stream).poll_read(cx, &mut buffer)).map_err(ReadError::Io)?;
                 let read = buffer.filled().len();
                 if read > 0 {
-                    self.clear_kept();
-                    let rest = self.walk(&scratch[..joined + read], &mut handle)?;
-                    self.keep(&scratch[joined + read - rest..joined + read]);
+                    let arrived = &scratch[..joined + read];
+                    let rest = self.walk(arrived, &mut handle)?;
+                    self.kept = arrived[arrived.len() - rest..].to_vec();
                 }
                 read
             }
@@ -218,10 +208,9 @@ impl FrameReader {
             return Ok(());
         }
         let rest = self.walk(&kept, handle)?;
-        kept.drain(..kept.len() - rest);
-        self.kept = kept;
-        if self.kept.is_empty() {
-            self.clear_kept();
+        if rest > 0 {
+            kept.drain(..kept.len() - rest);
+            self.kept = kept;
         }
         Ok(())
     }
@@ -242,17 +231,6 @@ impl FrameReader {
             rest = behind;
         }
         Ok(rest.len())
-    }
-
-    fn keep(&mut self, tail: &[u8]) {
-        self.kept.extend_from_slice(tail);
-    }
-
-    fn clear_kept(&mut self) {
-        self.kept.clear();
-        if self.kept.capacity() > self.spare_bytes {
-            self.kept = Vec::new();
-        }
     }
 }
 
@@ -309,7 +287,7 @@ mod tests {
 
     /// Reads to the end. `holds` says, frame by frame, whether it is refused the first time.
     fn read_all(mut stream: Chunks, scratch_bytes: usize, holds: &[bool]) -> Outcome {
-        let mut reader = FrameReader::new(MAX, 100);
+        let mut reader = FrameReader::new(MAX);
         let mut scratch = vec![0; scratch_bytes];
         let mut holds = holds.iter().copied().chain(std::iter::repeat(false));
         let mut refused = false;
@@ -395,7 +373,7 @@ mod tests {
     #[test]
     fn memory_follows_what_arrived_not_what_was_announced() {
         let max = MaxPacket::default();
-        let mut reader = FrameReader::new(max, 0);
+        let mut reader = FrameReader::new(max);
         let mut scratch = vec![0; MIN_SCRATCH_BYTES];
         let mut arrived = 0;
         let frame = [&max.bytes().to_le_bytes()[..], &[7; 300_000]].concat();
@@ -419,7 +397,7 @@ mod tests {
         let mut wire = Vec::new();
         encode(ConnId::new(1).unwrap(), &[9; 15_000], &mut wire);
         let mut stream = cut(&wire, &[]);
-        let mut reader = FrameReader::new(MAX, 0);
+        let mut reader = FrameReader::new(MAX);
         let mut scratch = vec![0; MIN_SCRATCH_BYTES];
         let mut owned = false;
         for _ in 0..3 {

@@ -40,7 +40,6 @@ pub enum BindError {
         /// The address that was asked for.
         addr: SocketAddr,
         /// What the network says.
-        #[source]
         error: io::Error,
     },
 }
@@ -145,10 +144,13 @@ impl<N: Network> Gateway<N> {
     /// The first shard runs here, on the calling runtime; only further shards have threads of their own. With one
     /// shard, everything this gateway ever does happens in tasks of this runtime.
     ///
+    /// Dropping the future stops the gateway without waiting for anything to be sent.
+    ///
     /// # Errors
     ///
     /// If a thread cannot be started. Later errors concern single connections and end those alone.
     pub async fn run(self) -> io::Result<()> {
+        let _stop_when_dropped = StopOnDrop(self.handle());
         let Self { shared, ports, mut rng, .. } = self;
         let abandon = CancellationToken::new();
         let _abandon_all = abandon.clone().drop_guard();
@@ -180,6 +182,15 @@ impl<N: Network> Gateway<N> {
             let _ = ended.await;
         }
         Ok(())
+    }
+}
+
+/// Stops the gateway if its [`Gateway::run`] is dropped.
+struct StopOnDrop(Handle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

@@ -75,8 +75,12 @@ pub(crate) async fn handshake<S: Stream>(
         Err(_) => format!("no answer within {:?}", config.auth_timeout),
     };
     if let Some(left_out) = shared.limits.handshakes.allow(Instant::now()) {
-        let peer = stream.peer_addr().map_or_else(|_| "gone".to_owned(), |addr| addr.to_string());
-        warn!(peer, reason = outcome, left_out, "a server was turned away");
+        warn!(peer = peer_name(stream), reason = outcome, left_out, "a server was turned away");
     }
     None
+}
+
+/// Who is at the other end, for the log.
+pub(crate) fn peer_name(stream: &impl Stream) -> String {
+    stream.peer_addr().map_or_else(|_| "gone".to_owned(), |addr| addr.to_string())
 }

@@ -29,9 +29,9 @@ use crate::router::Router;
 /// Reads in one turn, before other sessions have theirs.
 const READS_PER_TURN: usize = 4;
 
-/// Reads that a session has left when it was told to end: beyond what kernels keep for one connection, so a peer
-/// that goes on sending cannot delay its end.
-const LAST_READS: usize = 128;
+/// What a session still reads, in bytes, when it was told to end: more than kernels keep for one connection (Linux:
+/// 6 MiB), so that everything sent before is there; but a peer that goes on sending cannot delay its end.
+const LAST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Writes in one turn, before other sessions have theirs.
 const WRITES_PER_TURN: usize = 16;
@@ -116,7 +116,7 @@ pub(crate) struct Session<S> {
     alarm: Alarm,
     /// Since when the peer has taken nothing of what there is to write.
     blocked: Option<Instant>,
-    /// The session is to end for this reason, after so many more reads at most: what the peer had sent before is
+    /// The session is to end for this reason, after so many more bytes at most: what the peer had sent before is
     /// still delivered (rule 9).
     ending: Option<(End, usize)>,
     config: Arc<SessionConfig>,
@@ -132,7 +132,7 @@ impl<S: Stream> Session<S> {
         let keepalive = Keepalive::new(config.keepalive, Instant::now());
         Self {
             stream,
-            reader: FrameReader::new(config.max_packet, config.buffer_bytes / 2),
+            reader: FrameReader::new(config.max_packet),
             dispatch: Dispatch::new(outbox, router, config.max_dialled, keepalive),
             batch: Batch::default(),
             alarm: Alarm::new(config.grain),
@@ -195,7 +195,7 @@ impl<S: Stream> Session<S> {
             if !end.is_orderly() {
                 self.dispatch.outbox().break_off(&mut self.batch);
             }
-            self.ending = Some((end, LAST_READS));
+            self.ending = Some((end, LAST_BYTES));
         }
     }
 
@@ -211,9 +211,9 @@ impl<S: Stream> Session<S> {
             });
             let Poll::Ready(progress) = progress else { return self.end_if_due() };
             match progress {
-                Ok(Progress::Read(_)) => dispatch.keepalive.heard(Instant::now()),
-                Ok(Progress::Held(_)) => {
-                    dispatch.keepalive.heard(Instant::now());
+                Ok(Progress::Read(bytes)) => self.heard(bytes)?,
+                Ok(Progress::Held(bytes)) => {
+                    self.heard(bytes)?;
                     return self.end_if_held();
                 }
                 Ok(Progress::Eof { mid_frame }) => {
@@ -227,14 +227,20 @@ impl<S: Stream> Session<S> {
                 Err(ReadError::Frame(error)) => return Err(error.into()),
                 Err(ReadError::Handler(error)) => return Err(error.into()),
             }
-            if let Some((_, reads_left)) = &mut self.ending {
-                *reads_left -= 1;
-                if *reads_left == 0 {
-                    return self.end_if_due();
-                }
-            }
         }
         cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// So many bytes came from the peer. If it is to end, that was perhaps the last of it.
+    fn heard(&mut self, bytes: usize) -> Result<(), End> {
+        self.dispatch.keepalive.heard(Instant::now());
+        if let Some((_, bytes_left)) = &mut self.ending {
+            *bytes_left = bytes_left.saturating_sub(bytes);
+            if *bytes_left == 0 {
+                return self.end_if_due();
+            }
+        }
         Ok(())
     }
 
@@ -281,6 +287,7 @@ impl<S: Stream> Session<S> {
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        // Two buffers may be kept: one here, one where others push.
         self.batch.advance(written, self.config.buffer_bytes / 2);
         self.dispatch.outbox().wrote(&self.batch);
         Poll::Ready(Ok(()))
@@ -325,7 +332,6 @@ impl<S: Stream> Session<S> {
 
     /// A session that is silent for a while holds no memory for what may come.
     fn release_spare(&mut self) {
-        self.reader.release_spare();
         self.batch.release_spare();
         self.dispatch.outbox().release_spare();
     }

@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::alarm::Grain;
 use crate::config::Config;
-use crate::listener::handshake;
+use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
 use crate::outbox::{Outbox, Owner};
 use crate::router::Router;
@@ -139,8 +139,7 @@ async fn meet_server<S: Stream>(mut stream: S, challenge: Challenge, shared: Arc
     let handshake = handshake(&mut stream, challenge, &shared);
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
     let Some(outbox) = shared.router.register_server(id, shared.config.server.queue) else { return };
-    let peer = stream.peer_addr();
-    info!(server = %id, peer = ?peer.ok(), "server registered");
+    info!(%id, peer = peer_name(&stream), "server registered");
     serve(stream, outbox, shared).await;
 }
 

@@ -29,7 +29,7 @@ use crate::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
 const READS_PER_TURN: usize = 4;
 const WRITES_PER_TURN: usize = 16;
 
-/// Memory that a link keeps for what may come, each way.
+/// Memory that a link keeps for what may be sent.
 const SPARE_BYTES: usize = 64 * 1024;
 
 /// After the last byte is written: so long for the gateway to close as well. Closing with bytes from it unread would
@@ -43,7 +43,7 @@ pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
     let on_probation = (side == Side::Server).then(|| now + link.config.connect_timeout);
     let driver = Driver {
         stream,
-        reader: FrameReader::new(link.config.max_packet, SPARE_BYTES),
+        reader: FrameReader::new(link.config.max_packet),
         desk: Desk { link: link.clone(), conns: FxHashMap::default(), last_serial: 0, keepalive },
         writing: Vec::new(),
         written: 0,

@@ -17,7 +17,6 @@ pub enum ConnectError {
         /// Where to.
         addr: String,
         /// What the network says.
-        #[source]
         error: io::Error,
     },
     /// It took too long.
@@ -36,7 +35,6 @@ pub enum ConnectError {
         /// Where to.
         addr: String,
         /// What the network says.
-        #[source]
         error: io::Error,
     },
 }

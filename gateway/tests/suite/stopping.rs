@@ -74,6 +74,18 @@ async fn a_gateway_that_is_stopped_before_it_runs_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_gateway_whose_run_is_dropped_serves_nobody_any_more() {
+    for shards in [1, 4] {
+        let config = config_with(|config| config.threads = threads(shards));
+        let gateway = TestGateway::start(config).await;
+        let mut client = gateway.client().await;
+        client.expect_nothing().await;
+        gateway.kill();
+        client.expect_end().await;
+    }
+}
+
+#[tokio::test]
 async fn with_reuse_port_the_kernel_spreads_connections_over_the_shards() {
     let gateway = TestGateway::start(config_with(|config| {
         config.threads = threads(4);

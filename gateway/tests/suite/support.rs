@@ -165,6 +165,13 @@ impl<N: Network> TestGateway<N> {
     }
 }
 
+impl<N: Network> TestGateway<N> {
+    /// Drops what runs, in the middle of whatever it does.
+    pub(crate) fn kill(&self) {
+        self.running.abort();
+    }
+}
+
 async fn connect(addr: SocketAddr) -> Raw<TcpStream> {
     let stream = TcpStream::connect(addr).await.unwrap();
     stream.set_nodelay(true).unwrap();
