@@ -144,7 +144,7 @@ impl<S: Stream> Session<S> {
 
     /// Serves the connection to its end: first the messages, then the others are told, then what is still queued
     /// is written if the end is an orderly one.
-    pub(crate) async fn run(mut self) -> End {
+    pub(crate) async fn run(&mut self) -> End {
         poll_fn(|cx| self.start_alarm(cx)).await;
         let end = poll_fn(|cx| self.poll_turn(cx)).await;
         self.dispatch.leave(&mut self.batch);
@@ -338,7 +338,7 @@ impl<S: Stream> Session<S> {
 
     /// The orderly end of a connection: everything queued is written, then the end of file, then the peer's end
     /// is awaited.
-    async fn finish(mut self) {
+    async fn finish(&mut self) {
         let flush = poll_fn(|cx| {
             while !self.batch.is_empty() {
                 ready!(self.poll_write(cx))?;

@@ -149,7 +149,9 @@ async fn serve<S: Stream>(stream: S, outbox: Arc<Outbox>, shared: Arc<Shared>) {
         Owner::Client(_) => &shared.client_session,
         Owner::Server(_) => &shared.server_session,
     };
-    let end = Session::new(stream, outbox, shared.router.clone(), config.clone()).run().await;
+    // Borrowed, not moved: a future that takes its session by value holds it twice.
+    let mut session = Session::new(stream, outbox, shared.router.clone(), config.clone());
+    let end = session.run().await;
     log_end(owner, &end, &shared.limits);
 }
 
