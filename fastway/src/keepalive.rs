@@ -9,6 +9,11 @@
 //!
 //! Our unanswered Pings are counted, and only Pings answer them. If data were taken for the answer, a late
 //! answer behind it would be echoed, and the loop would start.
+//!
+//! Second-generation endpoints do not answer Pings, they send their own and expect the echo. So when ours have waited
+//! for an answer as long as a silent peer may live, the peer's Ping is taken for a question after all. The count stays
+//! as it is: should the peer be of the first generation and just late, its answers, and the one to that echo, are
+//! still swallowed.
 
 use std::time::Duration;
 
@@ -64,13 +69,15 @@ pub struct Keepalive {
     asked: bool,
     /// Pings of ours that no Ping has answered yet.
     unanswered: u32,
+    /// Since when they wait.
+    waiting_since: Instant,
 }
 
 impl Keepalive {
     /// A peer that was heard just now.
     #[must_use]
     pub fn new(config: KeepaliveConfig, now: Instant) -> Self {
-        Self { config, heard: now, asked: false, unanswered: 0 }
+        Self { config, heard: now, asked: false, unanswered: 0, waiting_since: now }
     }
 
     /// Something came from the peer, were it one byte.
@@ -81,10 +88,16 @@ impl Keepalive {
 
     /// A Ping came from the peer. `true`: answer it with a Ping. `false`: it is the answer to one of ours.
     #[must_use]
-    pub fn should_echo(&mut self) -> bool {
-        let asked_by_peer = self.unanswered == 0;
-        self.unanswered = self.unanswered.saturating_sub(1);
-        asked_by_peer
+    pub fn should_echo(&mut self, now: Instant) -> bool {
+        if self.unanswered == 0 {
+            return true;
+        }
+        if now >= self.waiting_since + self.patience() {
+            self.waiting_since = now;
+            return true;
+        }
+        self.unanswered -= 1;
+        false
     }
 
     /// What the silence calls for now. After [`Due::Ping`] the Ping counts as sent.
@@ -96,7 +109,7 @@ impl Keepalive {
         }
         match self.after(self.config.ping_interval) {
             Some(ask_at) if !self.asked && now >= ask_at => {
-                self.ask();
+                self.ask(now);
                 Due::Ping(dead_at)
             }
             Some(ask_at) if !self.asked => {
@@ -107,9 +120,15 @@ impl Keepalive {
     }
 
     /// A Ping was sent to the peer, outside of [`check`](Self::check) too.
-    pub fn ask(&mut self) {
+    pub fn ask(&mut self, now: Instant) {
         self.asked = true;
         self.unanswered = self.unanswered.saturating_add(1);
+        self.waiting_since = now;
+    }
+
+    /// How long our Pings wait for an answer before the peer is one that never answers.
+    fn patience(&self) -> Duration {
+        self.config.idle_timeout.max(self.config.ping_interval.saturating_mul(2))
     }
 
     fn after(&self, silence: Duration) -> Option<Instant> {
@@ -151,13 +170,43 @@ mod tests {
     fn a_ping_is_an_answer_exactly_as_often_as_we_asked() {
         let start = Instant::now();
         let mut peer = every_10s(start);
-        assert!(peer.should_echo(), "nobody had asked");
+        assert!(peer.should_echo(start), "nobody had asked");
         let _ = peer.check(start + SECOND * 10);
         peer.heard(start + SECOND * 11);
         let _ = peer.check(start + SECOND * 21);
-        assert!(!peer.should_echo(), "the answer to the first, although data came in between");
-        assert!(!peer.should_echo(), "the answer to the second");
-        assert!(peer.should_echo(), "its own question");
+        let now = start + SECOND * 22;
+        assert!(!peer.should_echo(now), "the answer to the first, although data came in between");
+        assert!(!peer.should_echo(now), "the answer to the second");
+        assert!(peer.should_echo(now), "its own question");
+    }
+
+    #[test]
+    fn a_peer_that_never_answers_is_answered_all_the_same() {
+        let start = Instant::now();
+        let mut peer = every_10s(start);
+        for round in 1..=5 {
+            assert!(matches!(peer.check(start + SECOND * 12 * round), Due::Ping(_)));
+            peer.heard(start + SECOND * 12 * round + SECOND);
+        }
+        assert!(peer.should_echo(start + SECOND * 90), "20 s after the last of ours, 60 s after the first");
+        assert!(peer.should_echo(start + SECOND * 110));
+        assert!(!peer.should_echo(start + SECOND * 111), "or was it late? Then this is what it still owed");
+    }
+
+    /// Answers that are late beyond patience must not start a loop of echoes.
+    #[test]
+    fn late_answers_are_swallowed_in_the_end() {
+        let start = Instant::now();
+        let mut peer = every_10s(start);
+        for round in 1..=3 {
+            assert!(matches!(peer.check(start + SECOND * 12 * round), Due::Ping(_)));
+            peer.heard(start + SECOND * 12 * round + SECOND);
+        }
+        let late = start + SECOND * 300;
+        assert!(peer.should_echo(late), "the first of three answers, taken for a question");
+        assert!(!peer.should_echo(late));
+        assert!(!peer.should_echo(late));
+        assert!(!peer.should_echo(late), "the answer to our echo");
     }
 
     #[test]

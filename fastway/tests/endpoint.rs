@@ -510,6 +510,20 @@ async fn flush_waits_until_the_network_has_it() {
     flushed.unwrap();
 }
 
+/// A flush that was given up does not speak for what is sent after it.
+#[tokio::test(start_paused = true)]
+async fn each_flush_waits_for_everything_before_it() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut conn = script.open(&client, 1).await;
+    conn.send(vec![1; 100_000]).await.unwrap();
+    assert!(timeout(SECOND, conn.flush()).await.is_err());
+    conn.send(vec![2; 500_000]).await.unwrap();
+    script.expect(data(1, &vec![1; 100_000])).await;
+    assert!(timeout(SECOND, conn.flush()).await.is_err(), "there is more");
+    let (flushed, ()) = tokio::join!(conn.flush(), script.expect(data(1, &vec![2; 500_000])));
+    flushed.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_a_stream_and_a_sink_and_can_be_split() {
     let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
@@ -569,6 +583,47 @@ async fn dropping_everything_sends_what_is_queued_and_ends_the_link() {
     script.expect_end().await;
 }
 
+/// `ended` tells a program when it may exit.
+#[tokio::test(start_paused = true)]
+async fn a_closed_link_has_ended_when_everything_is_sent() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut conn = script.open(&client, 1).await;
+    conn.send(vec![1; 300_000]).await.unwrap();
+    client.close();
+    assert!(timeout(SECOND, client.ended()).await.is_err(), "the gateway has not read it");
+    script.expect(data(1, &vec![1; 300_000])).await;
+    script.expect_end().await;
+    drop(script);
+    assert!(matches!(client.ended().await, LinkError::ClosedHere));
+}
+
+/// Two ends that both write and do not read: the one that closes reads on, or neither would ever get through.
+#[tokio::test(start_paused = true)]
+async fn a_closing_link_still_takes_what_the_gateway_sends() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut conn = script.open(&client, 1).await;
+    conn.send(vec![1; 300_000]).await.unwrap();
+    drop((conn, client));
+    script.send(data(1, &vec![2; 500_000])).await;
+    script.expect(data(1, &vec![1; 300_000])).await;
+    script.expect(close(1)).await;
+    script.expect_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_to_be_accepted_by_an_endpoint_that_is_gone() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut kept = script.open(&client, 1).await;
+    script.connect(2, 7).await;
+    script.expect_nothing().await;
+    drop(client);
+    script.expect(close(2)).await;
+    script.connect(3, 7).await;
+    script.expect(close(3)).await;
+    kept.send("still here").await.unwrap();
+    script.expect(data(1, b"still here")).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn closing_ends_everything_on_the_link() {
     let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
@@ -581,8 +636,8 @@ async fn closing_ends_everything_on_the_link() {
     script.expect(data(1, b"last words")).await;
     script.expect(dial(8)).await;
     client.close();
-    assert!(matches!(client.ended().await, LinkError::ClosedHere));
+    let (end, ()) = tokio::join!(client.ended(), script.expect_end());
+    assert!(matches!(end, LinkError::ClosedHere));
     assert!(matches!(dialling.await.unwrap(), Err(DialError::Link(LinkError::ClosedHere))));
     assert!(conn.recv().await.is_none());
-    script.expect_end().await;
 }

@@ -31,7 +31,8 @@ impl Grain {
     /// The first boundary that is not before `at`.
     fn round_up(self, at: Instant) -> Instant {
         let grains = at.duration_since(self.epoch).as_nanos().div_ceil(self.length.as_nanos());
-        self.epoch + self.length * u32::try_from(grains).unwrap_or(u32::MAX)
+        let nanos = grains * self.length.as_nanos();
+        self.epoch + Duration::from_nanos(u64::try_from(nanos).expect("nobody waits for 500 years"))
     }
 }
 
@@ -89,6 +90,14 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(grain.round_up(epoch + second * 5), epoch + second * 5);
         assert_eq!(grain.round_up(epoch + second * 5 + Duration::from_nanos(1)), epoch + second * 6);
+    }
+
+    #[test]
+    fn a_process_may_run_for_years() {
+        let epoch = Instant::now();
+        let grain = Grain::for_intervals(epoch, &[Duration::from_millis(10)]);
+        let in_ten_years = epoch + Duration::from_secs(10 * 365 * 24 * 3600);
+        assert_eq!(grain.round_up(in_ten_years), in_ten_years);
     }
 
     #[test]

@@ -34,7 +34,7 @@ const USAGE_ERROR: u8 = 2;
 /// Clients connect to the public port, servers to the internal one. Over its one physical connection a client opens
 /// virtual connections to any server by ID, and a server to any client.
 ///
-/// Sizes are bytes, or 1024-based with K, M, G: 512K. Durations have a unit: 30s, 500ms, 2m; 0 is never.
+/// Sizes are bytes, or 1024-based with K, M, G: 512K. Durations have a unit: 30s, 500ms, 2m.
 /// Every flag can also be set in the environment.
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version, max_term_width = 110)]
@@ -399,7 +399,7 @@ fn addr(text: &str) -> Result<SocketAddr, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
-        .map_err(|_| "a duration is a number with a unit, such as 30s, 500ms or 2m; 0 is never".to_owned())
+        .map_err(|_| "a duration is a number with a unit, such as 30s, 500ms or 2m".to_owned())
 }
 
 #[cfg(test)]

@@ -259,7 +259,9 @@ impl Config {
         self.check_queue("--server-send-chan-size", "--server-send-queue-bytes", server.queue)?;
         check_buffer("--client-buffer-size", client.buffer_bytes)?;
         check_buffer("--server-buffer-size", server.buffer_bytes)?;
+        check_duration("--client-ping-interval", client.keepalive.ping_interval)?;
         check_keepalive("--client-idle-timeout", client.keepalive)?;
+        check_duration("--server-ping-interval", server.keepalive.ping_interval)?;
         check_keepalive("--server-idle-timeout", server.keepalive)?;
         not_zero("--server-auth-timeout", server.auth_timeout)?;
         not_zero("--server-stall-timeout", server.stall_timeout)?;
@@ -313,7 +315,18 @@ fn check_buffer(setting: &'static str, bytes: usize) -> Result<(), ConfigError> 
     if bytes > 64 * MIB { Err(out_of_bounds(setting, Size(bytes), "at most 64M")) } else { Ok(()) }
 }
 
+/// A longer one is a slip of the pen, and clocks can only count so far.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+fn check_duration(setting: &'static str, duration: Duration) -> Result<(), ConfigError> {
+    if duration <= LONGEST {
+        return Ok(());
+    }
+    Err(out_of_bounds(setting, humantime::format_duration(duration), "a year at most"))
+}
+
 fn check_keepalive(setting: &'static str, keepalive: KeepaliveConfig) -> Result<(), ConfigError> {
+    check_duration(setting, keepalive.idle_timeout)?;
     let KeepaliveConfig { ping_interval, idle_timeout } = keepalive;
     if !idle_timeout.is_zero() && idle_timeout <= ping_interval {
         let value = humantime::format_duration(idle_timeout);
@@ -326,6 +339,7 @@ fn check_keepalive(setting: &'static str, keepalive: KeepaliveConfig) -> Result<
 }
 
 fn not_zero(setting: &'static str, duration: Duration) -> Result<(), ConfigError> {
+    check_duration(setting, duration)?;
     if duration.is_zero() { Err(out_of_bounds(setting, "0", "longer than 0, such as 3s")) } else { Ok(()) }
 }
 
@@ -374,6 +388,8 @@ mod tests {
         assert!(idle.contains("--server-idle-timeout is 30s"), "{idle}");
         let auth = error_of(|config| config.server.auth_timeout = Duration::ZERO);
         assert!(auth.contains("--server-auth-timeout is 0"), "{auth}");
+        let year = error_of(|config| config.server.stall_timeout = Duration::from_secs(u64::MAX));
+        assert!(year.contains("--server-stall-timeout is") && year.contains("a year at most"), "{year}");
         let pool = error_of(|config| config.mem_pool.max_chunk_bytes = 32);
         assert!(pool.contains("--mem-pool-max-chunk is 32"), "{pool}");
         let pool = error_of(|config| config.mem_pool.factor = 1);

@@ -11,6 +11,7 @@ use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
 use fastway::reader::Flow;
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::conn::Conn;
@@ -104,7 +105,7 @@ impl Dispatch {
                 Flow::Next
             }
             ToGateway::Ping if self.outbox.has_room(&self.outbox) => {
-                if self.keepalive.should_echo() {
+                if self.keepalive.should_echo(Instant::now()) {
                     self.outbox.reply(ToEndpoint::Ping);
                 }
                 Flow::Next
@@ -139,10 +140,15 @@ impl Dispatch {
         Flow::Next
     }
 
+    /// The session is going to end: nobody finds it any more.
+    pub(crate) fn unregister(&self) {
+        self.router.unregister(&self.outbox);
+    }
+
     /// The session ends: out of the router, nothing more comes in. Afterwards [`close_some`](Self::close_some)
     /// tells the others.
     pub(crate) fn leave(&mut self, batch: &mut Batch) {
-        self.router.unregister(&self.outbox);
+        self.unregister();
         for news in self.outbox.shut(batch) {
             if let News::Opened(conn) = news {
                 self.conns.insert(conn.id(), conn);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastway::id::Side;
-use fastway::net::{BindOptions, Listener, Network};
+use fastway::net::{BindOptions, LINGER_TIMEOUT, Listener, Network};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError};
 use crate::listener::accept_all;
 use crate::router::Counts;
-use crate::session::{FLUSH_TIMEOUT, LINGER_TIMEOUT};
+use crate::session::FLUSH_TIMEOUT;
 use crate::shard::{Shard, Shared};
 
 /// Accepted connections that may wait for their shard.
@@ -233,17 +233,17 @@ fn start_thread<L: Listener>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("fastway-shard".to_owned()).spawn(move || {
         let shared = shard.shared.clone();
-        runtime.block_on(async {
+        runtime.block_on(async move {
             if let Some(ports) = ports {
                 match ports.adopt() {
-                    Ok(ports) => ports.accept_into(&shared, &[sender]),
+                    Ok(ports) => ports.accept_into(&shared, std::slice::from_ref(&sender)),
                     Err(error) => {
                         tracing::error!(%error, "a shard cannot watch its ports and accepts nothing")
                     }
                 }
-            } else {
-                drop(sender);
             }
+            // The shard ends when nobody is left who could send it connections.
+            drop(sender);
             shard.run().await;
             abandon.run_until_cancelled(shared.tasks.wait()).await;
         });

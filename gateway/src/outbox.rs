@@ -4,9 +4,13 @@
 //! owning session collects all of it in one go and writes it. Each push is one short lock and one copy behind the
 //! bytes that wait for the same socket already; the owner is woken once, however much is pushed until it runs.
 //!
-//! The queue is bounded in messages and in bytes. What happens at the bound depends on whose it is: a client is
-//! cut off (rule 14), a server holds the sender back until there is room (rule 15). Commands are never held back,
-//! or two sessions could wait for each other; whoever causes one checks for room first ([`Outbox::has_room`]).
+//! The queue is bounded in messages and in bytes. What happens at the bound depends on whose it is. A server holds
+//! the sender back until half of the queue is free (rule 15). A client whose socket takes nothing more is cut off (rule
+//! 14). But the queue of a client that reads can fill up within one turn of the sender, by a burst of small messages:
+//! then the sender is held back for the one turn that the client's session needs to write. That wait depends on no
+//! peer, so a server never waits for a client.
+//!
+//! Commands are never held back; whoever causes one checks for room first ([`Outbox::has_room`]).
 //!
 //! Locks: a queue's lock is taken alone, never two at once, and no waker runs under it.
 
@@ -86,6 +90,8 @@ pub(crate) struct Outbox {
     resumed: AtomicBool,
     /// Somebody is held back by this queue.
     holds_back: AtomicBool,
+    /// The owner's socket took nothing more when it last wrote. Only the owner stores.
+    blocked: AtomicBool,
     /// What the owner has collected and not yet written. Only the owner stores.
     writing_messages: AtomicUsize,
     writing_bytes: AtomicUsize,
@@ -122,6 +128,7 @@ impl Outbox {
             pending: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             holds_back: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
             writing_messages: AtomicUsize::new(0),
             writing_bytes: AtomicUsize::new(0),
             queue: Mutex::default(),
@@ -143,7 +150,7 @@ impl Outbox {
         }
         let bytes = frame.as_bytes().len();
         if !self.fits(&queue, bytes) {
-            if self.owner.side() == Side::Client {
+            if self.is_too_slow() {
                 // Its connections are closed when what it had sent itself is delivered, not by this message.
                 drop(queue);
                 self.cut(Cut::SlowClient);
@@ -183,13 +190,13 @@ impl Outbox {
         true
     }
 
-    /// Whether commands may be caused here. If a server's queue is full, `sender` is resumed when it is not.
-    /// A client's always has room: one that is full is cut off.
+    /// Whether commands may be caused here. If the queue is full, `sender` is resumed when it is not. That of a slow
+    /// client counts as having room: the command will cut it off.
     pub(crate) fn has_room(&self, sender: &Arc<Self>) -> bool {
         let mut queue = self.queue.lock();
-        self.owner.side() == Side::Client
-            || queue.state != State::Open
+        queue.state != State::Open
             || self.fits(&queue, 0)
+            || self.is_too_slow()
             || !self.hold_back(&mut queue, 0, sender)
     }
 
@@ -219,7 +226,7 @@ impl Outbox {
             return;
         }
         let frame = command.encode();
-        let too_slow = self.owner.side() == Side::Client && !self.fits(&queue, frame.as_ref().len());
+        let too_slow = !self.fits(&queue, frame.as_ref().len()) && self.is_too_slow();
         queue.chunks.push(Cow::Borrowed(frame.as_ref()));
         drop(queue);
         if too_slow {
@@ -233,6 +240,11 @@ impl Outbox {
         let queued_messages = queue.chunks.messages() + self.writing_messages.load(Ordering::SeqCst);
         let queued_bytes = queue.chunks.bytes() + self.writing_bytes.load(Ordering::SeqCst);
         queued_messages < self.limits.messages && queued_bytes + bytes <= self.limits.bytes
+    }
+
+    /// Whether a full queue means that the owner is to be cut off.
+    fn is_too_slow(&self) -> bool {
+        self.owner.side() == Side::Client && self.blocked.load(Ordering::SeqCst)
     }
 
     /// Notes that `sender` waits for room. `false` if there is room after all: the owner may have written since
@@ -264,8 +276,10 @@ impl Outbox {
 impl Outbox {
     /// To be called at the start of every turn. A session is one task for life, so its waker never changes.
     pub(crate) fn woken_by(&self, waker: &Waker) {
-        let known = self.waker.get_or_init(|| waker.clone());
-        debug_assert!(known.will_wake(waker), "a session stays in the task it began in");
+        if self.waker.set(waker.clone()).is_ok() {
+            // Whoever found no waker before this has set `pending` before as well, and this turn sees it.
+            self.pending.fetch_or(false, Ordering::AcqRel);
+        }
     }
 
     /// Takes the news, and the bytes too if there is a `batch` and it is written out. The order to end, if there
@@ -288,9 +302,10 @@ impl Outbox {
         cut
     }
 
-    /// After a write: what is still to be written of the batch. Lets go on those who were held back, if half of
-    /// the queue is free again.
+    /// After a write that took something: what is still to be written of the batch. Lets go on those who were held
+    /// back: for a client at once, for a server when half of the queue is free.
     pub(crate) fn wrote(&self, batch: &Batch) {
+        self.blocked.store(false, Ordering::SeqCst);
         self.store_writing(batch);
         if !self.holds_back.load(Ordering::SeqCst) {
             return;
@@ -298,7 +313,19 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let low = queue.chunks.messages() + batch.messages() <= self.limits.messages / 2
             && queue.chunks.bytes() + batch.bytes() <= self.limits.bytes / 2;
-        if low {
+        if low || self.owner.side() == Side::Client {
+            let resumed = self.let_go(&mut queue);
+            drop(queue);
+            resume(resumed);
+        }
+    }
+
+    /// The socket takes nothing more for now. Whoever was held back by a client for one turn has had to wait long
+    /// enough.
+    pub(crate) fn is_blocked(&self) {
+        let mut queue = self.queue.lock();
+        self.blocked.store(true, Ordering::SeqCst);
+        if self.owner.side() == Side::Client {
             let resumed = self.let_go(&mut queue);
             drop(queue);
             resume(resumed);

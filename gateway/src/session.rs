@@ -15,10 +15,9 @@ use std::time::Duration;
 use fastway::command::{CommandError, ToEndpoint};
 use fastway::frame::{FrameError, MaxPacket};
 use fastway::keepalive::{Due, Keepalive, KeepaliveConfig};
-use fastway::net::Stream;
+use fastway::net::{Stream, close_in_order};
 use fastway::reader::{FrameReader, Progress, ReadError, with_scratch};
-use tokio::io::ReadBuf;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::alarm::{Alarm, Grain};
 use crate::batch::Batch;
@@ -41,10 +40,6 @@ const CLOSES_PER_TURN: usize = 1024;
 
 /// At an orderly end: so long for what is queued to be written.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Then so long for the peer to close as well. Closing while bytes from it are still arriving would reset the
-/// connection, and the reset could overtake what was just written.
-pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a session has to know of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +187,7 @@ impl<S: Stream> Session<S> {
     /// Ends the session when what has arrived from the peer is read.
     fn end_after_reading(&mut self, end: End) {
         if self.ending.is_none() {
+            self.dispatch.unregister();
             if !end.is_orderly() {
                 self.dispatch.outbox().break_off(&mut self.batch);
             }
@@ -249,10 +245,18 @@ impl<S: Stream> Session<S> {
         self.ending.take().map_or(Ok(()), |(end, _)| Err(end))
     }
 
-    /// A queue is full. Nobody waits for it who was told to go in good order; but what a client had sent before it
-    /// failed, or was cut off, is delivered when there is room.
+    /// A queue is full. When the gateway stops, nobody waits for it. A server that was taken over is held back by
+    /// what it does not read itself: that is dropped. What a client had sent before it failed, or was cut off, is
+    /// delivered when there is room.
     fn end_if_held(&mut self) -> Result<(), End> {
-        if self.ending.as_ref().is_some_and(|(end, _)| end.is_orderly()) { self.end_if_due() } else { Ok(()) }
+        match &self.ending {
+            Some((End::Shutdown, _)) => self.end_if_due(),
+            Some((End::TakenOver, _)) => {
+                self.dispatch.outbox().break_off(&mut self.batch);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes until nothing is left, the socket takes no more, or others should have their turn.
@@ -283,17 +287,12 @@ impl<S: Stream> Session<S> {
 
     /// One write of the batch.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, self.batch.unwritten()))?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        // Two buffers may be kept: one here, one where others push.
-        self.batch.advance(written, self.config.buffer_bytes / 2);
-        self.dispatch.outbox().wrote(&self.batch);
-        Poll::Ready(Ok(()))
+        let Self { stream, batch, dispatch, config, .. } = self;
+        poll_write_batch(stream, batch, dispatch.outbox(), config.buffer_bytes, cx)
     }
 
     fn note_blocked(&mut self, cx: &mut Context<'_>) {
+        self.dispatch.outbox().is_blocked();
         if let Some(stall_timeout) = self.config.stall_timeout
             && self.blocked.is_none()
         {
@@ -308,7 +307,8 @@ impl<S: Stream> Session<S> {
         let now = Instant::now();
         let stalled_at = self.blocked.zip(self.config.stall_timeout).map(|(since, timeout)| since + timeout);
         if stalled_at.is_some_and(|at| now >= at) {
-            return Err(End::Stalled);
+            self.end_after_reading(End::Stalled);
+            return self.read(cx);
         }
         if self.reader.is_held() {
             // It is the gateway that does not listen (rule 13).
@@ -339,31 +339,32 @@ impl<S: Stream> Session<S> {
     /// The orderly end of a connection: everything queued is written, then the end of file, then the peer's end
     /// is awaited.
     async fn finish(&mut self) {
-        let flush = poll_fn(|cx| {
-            while !self.batch.is_empty() {
-                ready!(self.poll_write(cx))?;
+        let Self { stream, batch, dispatch, config, .. } = self;
+        let flush = |stream: &mut S, cx: &mut Context<'_>| {
+            while !batch.is_empty() {
+                ready!(poll_write_batch(stream, batch, dispatch.outbox(), config.buffer_bytes, cx))?;
             }
-            Pin::new(&mut self.stream).poll_shutdown(cx)
-        });
-        if !matches!(timeout(FLUSH_TIMEOUT, flush).await, Ok(Ok(()))) {
-            return;
-        }
-        let drain = poll_fn(|cx| with_scratch(|scratch| self.poll_discard(cx, scratch)));
-        let _ = timeout(LINGER_TIMEOUT, drain).await;
+            Poll::Ready(Ok(()))
+        };
+        close_in_order(stream, FLUSH_TIMEOUT, flush).await;
     }
+}
 
-    /// Reads and forgets until the peer's end.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
-        for _ in 0..READS_PER_TURN {
-            let mut buffer = ReadBuf::new(scratch);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+fn poll_write_batch<S: Stream>(
+    stream: &mut S,
+    batch: &mut Batch,
+    outbox: &Outbox,
+    buffer_bytes: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let written = ready!(Pin::new(stream).poll_write(cx, batch.unwritten()))?;
+    if written == 0 {
+        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
     }
+    // Two buffers may be kept: one here, one where others push.
+    batch.advance(written, buffer_bytes / 2);
+    outbox.wrote(batch);
+    Poll::Ready(Ok(()))
 }
 
 /// If the task was dropped, or panicked, in the middle: nobody may go on waiting for this session.

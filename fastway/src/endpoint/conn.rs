@@ -275,7 +275,9 @@ impl ConnSender {
         room.map(Ok)
     }
 
-    fn push(&self, message: &[u8]) -> Result<(), SendError> {
+    fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
+        // A flush that was given up is not the next one's business.
+        self.flushing = None;
         let mut shared = self.hold.link.lock();
         // Under the lock: nothing of a connection is queued behind its Close.
         self.check_open()?;
@@ -344,7 +346,7 @@ impl Sink<Bytes> for ConnSender {
         self.poll_room(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Bytes) -> Result<(), SendError> {
+    fn start_send(mut self: Pin<&mut Self>, message: Bytes) -> Result<(), SendError> {
         self.check_len(&message)?;
         self.push(&message)
     }

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use tokio::io::ReadBuf;
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::config::SlowReceiver;
 use super::conn::{ConnState, Delivery};
@@ -22,7 +21,7 @@ use crate::command::{CommandError, ToEndpoint, ToGateway};
 use crate::frame::{Frame, HEADER_BYTES};
 use crate::id::{ConnId, RemoteId, Side};
 use crate::keepalive::{Due, Keepalive};
-use crate::net::Stream;
+use crate::net::{Stream, close_in_order};
 use crate::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
 
 /// Reads and writes in one turn, before other tasks have theirs.
@@ -31,10 +30,6 @@ const WRITES_PER_TURN: usize = 16;
 
 /// Memory that a link keeps for what may be sent.
 const SPARE_BYTES: usize = 64 * 1024;
-
-/// After the last byte is written: so long for the gateway to close as well. Closing with bytes from it unread would
-/// reset the connection, and the reset could overtake what was just written.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts to drive a link over `stream`. A server's ends early if its key was wrong.
 pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
@@ -45,8 +40,7 @@ pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
         stream,
         reader: FrameReader::new(link.config.max_packet),
         desk: Desk { link: link.clone(), conns: FxHashMap::default(), last_serial: 0, keepalive },
-        writing: Vec::new(),
-        written: 0,
+        outgoing: Batch::default(),
         alarm: Box::pin(sleep_until(now)),
         on_probation,
     };
@@ -57,9 +51,7 @@ struct Driver<S> {
     stream: S,
     reader: FrameReader,
     desk: Desk,
-    /// What was taken from the link to be written, and how much of it is.
-    writing: Vec<u8>,
-    written: usize,
+    outgoing: Batch,
     alarm: Pin<Box<Sleep>>,
     /// A gateway that ends the link before it has said anything, and before this, has turned the server away.
     on_probation: Option<Instant>,
@@ -81,11 +73,11 @@ impl<S: Stream> Driver<S> {
         })
         .await;
         tracing::debug!(reason = %end, "link ended");
-        let orderly = matches!(end, LinkError::ClosedHere);
         self.desk.end(&end);
-        if orderly {
+        if matches!(end, LinkError::ClosedHere) {
             self.finish().await;
         }
+        self.desk.link.lock().finish();
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
@@ -129,7 +121,7 @@ impl<S: Stream> Driver<S> {
             match self.poll_write(cx) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) | Poll::Pending => return Ok(()),
-                // The end of the gateway's bytes says more than a failed write: what it sent is read first.
+                // What the gateway sent before is still of use, and its end of file says more than a failed write.
                 Poll::Ready(Err(error)) => {
                     self.read(cx)?;
                     return Err(LinkError::Failed(Arc::new(error)));
@@ -140,28 +132,8 @@ impl<S: Stream> Driver<S> {
         Ok(())
     }
 
-    /// One write; `false` if there is nothing to write.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.writing.is_empty() {
-            let mut shared = self.desk.link.lock();
-            if shared.out.is_empty() {
-                return Poll::Ready(Ok(false));
-            }
-            shared.out.take(&mut self.writing);
-        }
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.writing[self.written..]))?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.written += written;
-        if self.written == self.writing.len() {
-            self.written = 0;
-            self.writing.clear();
-            self.writing.shrink_to(SPARE_BYTES);
-        }
-        let link = &self.desk.link;
-        link.lock().out.wrote(written, link.config.send_queue_bytes);
-        Poll::Ready(Ok(true))
+        self.outgoing.poll_write(&mut self.stream, &self.desk.link, cx)
     }
 
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
@@ -189,30 +161,50 @@ impl<S: Stream> Driver<S> {
     }
 
     /// Everything queued is written, then the end of file, then the gateway's end is awaited.
-    async fn finish(mut self) {
-        let close_timeout = self.desk.link.config.close_timeout;
-        let flush = poll_fn(|cx| {
-            while ready!(self.poll_write(cx))? {}
-            Pin::new(&mut self.stream).poll_shutdown(cx)
-        });
-        if !matches!(timeout(close_timeout, flush).await, Ok(Ok(()))) {
-            return;
-        }
-        let drain = poll_fn(|cx| with_scratch(|scratch| self.poll_discard(cx, scratch)));
-        let _ = timeout(LINGER_TIMEOUT, drain).await;
+    async fn finish(&mut self) {
+        let Self { stream, outgoing, desk, .. } = self;
+        let flush = |stream: &mut S, cx: &mut Context<'_>| {
+            while ready!(outgoing.poll_write(stream, &desk.link, cx))? {}
+            Poll::Ready(Ok(()))
+        };
+        close_in_order(stream, desk.link.config.close_timeout, flush).await;
     }
+}
 
-    /// Reads and forgets until the gateway's end.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
-        for _ in 0..READS_PER_TURN {
-            let mut buffer = ReadBuf::new(scratch);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
+/// What was taken from the link to be written, and how much of it is.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Batch {
+    /// One write; `false` if there is nothing to write.
+    fn poll_write<S: Stream>(
+        &mut self,
+        stream: &mut S,
+        link: &Link,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        if self.bytes.is_empty() {
+            let mut shared = link.lock();
+            if shared.out.is_empty() {
+                return Poll::Ready(Ok(false));
             }
+            shared.out.take(&mut self.bytes);
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        let written = ready!(Pin::new(stream).poll_write(cx, &self.bytes[self.written..]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.written += written;
+        if self.written == self.bytes.len() {
+            self.written = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(SPARE_BYTES);
+        }
+        link.lock().out.wrote(written, link.config.send_queue_bytes);
+        Poll::Ready(Ok(true))
     }
 }
 
@@ -259,7 +251,7 @@ impl Desk {
                 }
             }
             ToEndpoint::Ping => {
-                if self.keepalive.should_echo() {
+                if self.keepalive.should_echo(Instant::now()) {
                     self.link.command(ToGateway::Ping);
                 }
             }
@@ -285,7 +277,7 @@ impl Desk {
     fn connected(&mut self, id: ConnId, remote: RemoteId) {
         let conn = self.new_conn(id, remote);
         let mut shared = self.link.lock();
-        if shared.incoming.len() >= self.link.config.accept_queue {
+        if !shared.accepts || shared.incoming.len() >= self.link.config.accept_queue {
             drop(shared);
             return self.link.command(ToGateway::Close { conn: Some(id) });
         }
@@ -313,7 +305,7 @@ impl Desk {
     }
 
     fn ping(&mut self) {
-        self.keepalive.ask();
+        self.keepalive.ask(Instant::now());
         self.link.command(ToGateway::Ping);
     }
 
@@ -340,5 +332,6 @@ impl<S> Drop for Driver<S> {
         if self.desk.link.lock().ended.is_none() {
             self.desk.end(&LinkError::ClosedHere);
         }
+        self.desk.link.lock().finish();
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::config::EndpointConfig;
 use super::conn::ConnState;
 use super::dials::{Dials, Ticket};
-use super::error::{DialError, LinkError};
+use super::error::{CloseReason, DialError, LinkError};
 use crate::command::ToGateway;
 use crate::id::RemoteId;
 
@@ -28,13 +28,17 @@ pub(super) struct Link {
 pub(super) struct Shared {
     pub(super) out: Outgoing,
     pub(super) dials: Dials<Answer>,
+    /// Somebody may still accept what others open.
+    pub(super) accepts: bool,
     /// Connections that others have opened.
     pub(super) incoming: VecDeque<Arc<ConnState>>,
     accepting: Vec<Waker>,
     /// Nobody uses the link any more, or it was closed on this side.
     pub(super) closing: bool,
     pub(super) ended: Option<LinkError>,
-    /// Who waits for the end.
+    /// It has ended, and nothing more is written.
+    finished: bool,
+    /// Who waits for that.
     watching: Vec<Waker>,
     driver: Option<Waker>,
 }
@@ -57,10 +61,12 @@ impl Link {
         let shared = Shared {
             out: Outgoing::default(),
             dials: Dials::new(),
+            accepts: true,
             incoming: VecDeque::new(),
             accepting: Vec::new(),
             closing: false,
             ended: None,
+            finished: false,
             watching: Vec::new(),
             driver: None,
         };
@@ -123,13 +129,26 @@ impl Link {
         Poll::Pending
     }
 
+    /// Waits until it has ended and nothing more is written.
     pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<LinkError> {
         let mut shared = self.lock();
-        if let Some(ended) = &shared.ended {
+        if let Some(ended) = shared.ended.as_ref().filter(|_| shared.finished) {
             return Poll::Ready(ended.clone());
         }
         register(&mut shared.watching, cx.waker());
         Poll::Pending
+    }
+
+    /// Nobody is left to accept: what others have opened, and will open, is closed.
+    pub(super) fn accept_no_more(&self) {
+        let mut shared = self.lock();
+        shared.accepts = false;
+        let unwanted = std::mem::take(&mut shared.incoming);
+        drop(shared);
+        for conn in unwanted {
+            conn.end(CloseReason::ClosedHere);
+            self.command(ToGateway::Close { conn: Some(conn.id()) });
+        }
     }
 
     /// No more dials; what is queued is sent, then the link ends.
@@ -166,8 +185,13 @@ impl Shared {
         self.ended = Some(reason);
         self.incoming.clear();
         self.out.wake_all();
-        let waiting = self.accepting.drain(..).chain(self.watching.drain(..));
-        waiting.chain(self.dials.wakers()).for_each(Waker::wake);
+        self.accepting.drain(..).chain(self.dials.wakers()).for_each(Waker::wake);
+    }
+
+    /// Nothing more is written, now that it has ended.
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+        self.watching.drain(..).for_each(Waker::wake);
     }
 }
 

@@ -5,7 +5,8 @@
 //! of the current tokio runtime drives the link; it answers the gateway's pings and sends its own.
 //!
 //! The link ends when [`close`](Client::close) is called, or when the endpoint and all its connections are dropped;
-//! what was sent before still goes out. It does not come back by itself: connect again.
+//! what was sent before still goes out. [`ended`](Client::ended) waits until it has: a program that exits sooner loses
+//! what is still queued. A link that has ended does not come back by itself: connect again.
 //!
 //! ```
 //! use fastway::endpoint::{Client, EndpointConfig};
@@ -52,7 +53,7 @@ use crate::net::Network;
 /// A game client's link to one gateway. A clone is another handle to the same link.
 #[derive(Clone, Debug)]
 pub struct Client {
-    link: Arc<Handle>,
+    link: Arc<Endpoint>,
 }
 
 /// A game server's link to one gateway. A clone is another handle to the same link.
@@ -60,7 +61,7 @@ pub struct Client {
 /// A server that is to be reached through several gateways holds one of these for each.
 #[derive(Clone, Debug)]
 pub struct Server {
-    link: Arc<Handle>,
+    link: Arc<Endpoint>,
     id: ServerId,
 }
 
@@ -79,7 +80,7 @@ impl Client {
         let stream = in_time(after, addr, connect(network, addr)).await?;
         let link = Link::new(config);
         driver::spawn(link.clone(), stream, Side::Client);
-        Ok(Self { link: Arc::new(Handle(link)) })
+        Ok(Self { link: Endpoint::new(link) })
     }
 
     /// Opens a virtual connection to a server. Any number of dials may be under way, each gets its own answer.
@@ -102,13 +103,13 @@ impl Client {
         self.link.accept().await
     }
 
-    /// Closes the link and all its virtual connections, after what is queued is sent. Does not wait:
+    /// Closes the link and all its virtual connections; what is queued is still sent. Does not wait for that:
     /// [`ended`](Self::ended) does.
     pub fn close(&self) {
         self.link.close();
     }
 
-    /// Waits until the link has ended, and says why.
+    /// Waits until the link has ended and what was queued is sent, as far as it can be, and says why it ended.
     pub async fn ended(&self) -> LinkError {
         poll_fn(|cx| self.link.poll_ended(cx)).await
     }
@@ -144,7 +145,7 @@ impl Server {
         let stream = in_time(config.connect_timeout, addr, registered).await?;
         let link = Link::new(config);
         driver::spawn(link.clone(), stream, Side::Server);
-        Ok(Self { link: Arc::new(Handle(link)), id })
+        Ok(Self { link: Endpoint::new(link), id })
     }
 
     /// The ID that this server registered.
@@ -174,15 +175,39 @@ impl Server {
         self.link.accept().await
     }
 
-    /// Closes the link and all its virtual connections, after what is queued is sent. Does not wait:
+    /// Closes the link and all its virtual connections; what is queued is still sent. Does not wait for that:
     /// [`ended`](Self::ended) does.
     pub fn close(&self) {
         self.link.close();
     }
 
-    /// Waits until the link has ended, and says why.
+    /// Waits until the link has ended and what was queued is sent, as far as it can be, and says why it ended.
     pub async fn ended(&self) -> LinkError {
         poll_fn(|cx| self.link.poll_ended(cx)).await
+    }
+}
+
+/// What a [`Client`]'s or a [`Server`]'s clones share. When the last one goes, nobody is left to accept.
+#[derive(Debug)]
+struct Endpoint(Arc<Handle>);
+
+impl Endpoint {
+    fn new(link: Arc<Link>) -> Arc<Self> {
+        Arc::new(Self(Arc::new(Handle(link))))
+    }
+}
+
+impl Deref for Endpoint {
+    type Target = Arc<Handle>;
+
+    fn deref(&self) -> &Arc<Handle> {
+        &self.0
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.0.accept_no_more();
     }
 }
 

@@ -10,11 +10,17 @@
 mod memory;
 mod tcp;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use crate::reader::with_scratch;
 
 pub use memory::{MemoryListener, MemoryNetwork, MemoryStream};
 pub use tcp::{TcpNetListener, TcpNetStream, TcpNetwork};
@@ -120,4 +126,47 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     {
         Ok(self)
     }
+}
+
+/// How long [`close_in_order`] waits for the peer's end after its own.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Reads in one turn while a connection is being closed, before other tasks have theirs.
+const READS_PER_TURN: usize = 4;
+
+/// Ends a connection so that the peer receives everything: `poll_flush` writes what is left, for `flush_timeout` at
+/// most; then comes the end of file; then the peer's end is awaited, for [`LINGER_TIMEOUT`] at most.
+///
+/// What comes from the peer meanwhile is read and forgotten. A peer that is itself busy writing may read nothing before
+/// that is taken; and closing while bytes from it are unread would reset the connection, and the reset could overtake
+/// what was just written.
+pub async fn close_in_order<S: Stream>(
+    stream: &mut S,
+    flush_timeout: Duration,
+    mut poll_flush: impl FnMut(&mut S, &mut Context<'_>) -> Poll<io::Result<()>>,
+) {
+    let flush = poll_fn(|cx| {
+        let _ = poll_forget(stream, cx);
+        ready!(poll_flush(stream, cx))?;
+        Pin::new(&mut *stream).poll_shutdown(cx)
+    });
+    if matches!(timeout(flush_timeout, flush).await, Ok(Ok(()))) {
+        let _ = timeout(LINGER_TIMEOUT, poll_fn(|cx| poll_forget(stream, cx))).await;
+    }
+}
+
+/// Reads and forgets until the peer's end.
+fn poll_forget<S: Stream>(stream: &mut S, cx: &mut Context<'_>) -> Poll<()> {
+    for _ in 0..READS_PER_TURN {
+        let more = with_scratch(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+            read.map(|read| read.is_ok() && !buffer.filled().is_empty())
+        });
+        if !ready!(more) {
+            return Poll::Ready(());
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }

@@ -76,6 +76,41 @@ async fn rule_14_a_client_on_a_real_socket_is_cut_off_as_well() {
     }
 }
 
+/// A burst that is longer than the queue, in one segment: the client reads, so it gets all of it.
+#[tokio::test]
+async fn rule_14_a_client_that_reads_is_not_cut_off_by_a_burst() {
+    for shards in [1, 4] {
+        let gateway = TestGateway::start(config_with(|config| config.threads = threads(shards))).await;
+        let (mut client, mut server, conn) = gateway.pair().await;
+        for _ in 0..20 {
+            let burst: Vec<u8> = (0..5_000_u32).flat_map(|n| wire::data(conn, &n.to_le_bytes())).collect();
+            let reading = async {
+                for number in 0..5_000_u32 {
+                    client.expect(wire::data(conn, &number.to_le_bytes())).await;
+                }
+            };
+            tokio::join!(server.send(&burst), reading);
+        }
+        server.expect_nothing().await;
+    }
+}
+
+/// The same for the answers to what the client sends itself: the messages that were on their way when its virtual
+/// connection was closed, each of them answered (rule 6).
+#[tokio::test]
+async fn rule_6_a_thousand_messages_that_come_too_late_are_answered_and_the_client_stays() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server, conn) = gateway.pair().await;
+    server.send(wire::close(conn)).await;
+    server.expect(wire::close(conn)).await;
+    client.expect(wire::close(conn)).await;
+    client.send(wire::data(conn, b"late").repeat(5_000)).await;
+    for _ in 0..5_000 {
+        client.expect(wire::close(conn)).await;
+    }
+    client.expect_nothing().await;
+}
+
 /// A client that asks for answers and does not take them is no better.
 #[tokio::test(start_paused = true)]
 async fn rule_14_a_client_is_cut_off_by_the_answers_to_itself_too() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fastway::keepalive::KeepaliveConfig;
+
 use super::support::{KEY, TestGateway, config, config_with, hello, wire};
 
 #[tokio::test]
@@ -139,7 +141,12 @@ async fn rule_9_everything_sent_before_a_cut_or_a_takeover_is_delivered_then_clo
     let mut server = gateway.server(7).await;
     let to_slow = slow.open(7, &mut server).await;
     let to_good = good.open(7, &mut server).await;
-    server.send(wire::data(to_slow, b"flood").repeat(11)).await;
+    // Six messages of this size fit into the pipe, ten into the queue.
+    for _ in 0..16 {
+        server.send(wire::data(to_slow, &[1; 10_000])).await;
+        server.expect_nothing().await;
+    }
+    server.send(wire::data(to_slow, b"one too many")).await;
     slow.send([wire::data(to_slow, b"last"), wire::data(to_slow, b"words")].concat()).await;
     server.expect(wire::data(to_slow, b"last")).await;
     server.expect(wire::data(to_slow, b"words")).await;
@@ -151,6 +158,57 @@ async fn rule_9_everything_sent_before_a_cut_or_a_takeover_is_delivered_then_clo
     server.send(wire::data(to_good, b"last words")).await;
     good.expect(wire::data(to_good, b"last words")).await;
     good.expect(wire::close(to_good)).await;
+}
+
+/// A server that does not read the answers to what it sends is held back by them; what it had sent behind that is
+/// delivered when it is taken over, or closed because it took nothing for so long.
+#[tokio::test(start_paused = true)]
+async fn rule_9_everything_that_a_held_back_server_had_sent_is_delivered_then_close() {
+    for is_taken_over in [true, false] {
+        let gateway = TestGateway::start_in_memory(config_with(|config| {
+            config.server.queue.messages = 5;
+            config.client.keepalive = KeepaliveConfig::ANSWER_ONLY;
+            config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+        }))
+        .await;
+        let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+        let conn = client.open(7, &mut server).await;
+        let unread = wire::data(999, b"").repeat(10_000);
+        let (_unread, mut writing) = tokio::io::split(server.stream);
+        let last_words = [unread, wire::data(conn, b"last words")].concat();
+        tokio::io::AsyncWriteExt::write_all(&mut writing, &last_words).await.unwrap();
+        if is_taken_over {
+            gateway.server(7).await;
+        }
+        client.deadline = Duration::from_secs(60);
+        client.expect(wire::data(conn, b"last words")).await;
+        client.expect(wire::close(conn)).await;
+    }
+}
+
+/// Pitfall 13. The client was cut off, and what it had sent is still held back by a full server: to everybody else it
+/// is gone.
+#[tokio::test(start_paused = true)]
+async fn rule_9_a_client_that_is_about_to_end_cannot_be_dialled() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.server.queue.messages = 10;
+        config.client.queue.messages = 10;
+    }))
+    .await;
+    let mut client = gateway.client().await;
+    let (mut full, mut other) = (gateway.server(7).await, gateway.server(8).await);
+    let to_full = client.open(7, &mut full).await;
+    let to_other = client.open(8, &mut other).await;
+    let flood = wire::data(to_full, &[1; 10_000]).repeat(100);
+    let held = tokio::time::timeout(
+        Duration::from_secs(1),
+        tokio::io::AsyncWriteExt::write_all(&mut client.stream, &flood),
+    );
+    assert!(held.await.is_err(), "the client is held back");
+    other.send(wire::data(to_other, &[2; 10_000]).repeat(30)).await;
+    other.expect_nothing().await;
+    other.send(wire::dial(1)).await;
+    other.expect(wire::refuse(1)).await;
 }
 
 /// A dial and the end in one segment: the connection is opened, and over before its dialler could learn of it.

@@ -180,6 +180,30 @@ async fn rule_12_a_second_generation_endpoint_gets_its_echo() {
     }
 }
 
+/// A second-generation endpoint that pings more slowly than the gateway: what it gets may be the gateway's own ping,
+/// which it does not answer, but it never waits for one longer than the idle timeout.
+#[tokio::test(start_paused = true)]
+async fn rule_12_a_slow_second_generation_endpoint_gets_a_ping_for_each_of_its_own() {
+    let gateway = TestGateway::start_in_memory(config()).await;
+    let mut client = gateway.client().await;
+    client.deadline = SECOND * 60;
+    for _ in 0..5 {
+        // Silent for more than the gateway's interval, five times, and never an answer.
+        sleep(SECOND * 40).await;
+        client.expect(wire::ping()).await;
+        client.send(wire::close(99)).await;
+    }
+    for _ in 0..20 {
+        // Now it talks all the time, and asks now and then.
+        for _ in 0..7 {
+            sleep(SECOND * 10).await;
+            client.send(wire::close(99)).await;
+        }
+        client.send(wire::ping()).await;
+        client.expect(wire::ping()).await;
+    }
+}
+
 /// Both ping at the same instant: each takes the other's for the answer, and there is peace.
 #[tokio::test(start_paused = true)]
 async fn rule_12_crossing_pings_are_each_others_answers() {
