@@ -43,9 +43,13 @@
 //! # Backpressure, and why there is no deadlock
 //!
 //! A client that does not read is cut off; a server that does not read holds its clients back. So a client's session
-//! can wait for a server's, and a server's session for its own peer alone: there is no cycle. A session that waits
+//! can wait for a server's peer, and a server's session for its own peer alone: there is no cycle. A session that waits
 //! goes on writing. It keeps the frame that did not fit, and what was read behind it (64 KiB at most), and is resumed
 //! when half of the server's queue is free.
+//!
+//! A client's queue can also be full because a burst came within one turn of a server's session, before the client's
+//! session had its own turn to write. Then the server's session waits for that turn. Only if the client's socket takes
+//! nothing then is the client cut off. It is a wait for the scheduler, not for a peer.
 //!
 //! # What is where
 //!

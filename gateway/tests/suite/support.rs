@@ -172,7 +172,7 @@ impl<N: Network> TestGateway<N> {
     }
 }
 
-async fn connect(addr: SocketAddr) -> Raw<TcpStream> {
+pub(crate) async fn connect(addr: SocketAddr) -> Raw<TcpStream> {
     let stream = TcpStream::connect(addr).await.unwrap();
     stream.set_nodelay(true).unwrap();
     Raw::new(stream)
@@ -243,8 +243,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 
     /// The server's part of the handshake. An echo shows that the session has begun.
     pub(crate) async fn register(&mut self, id: u32) {
+        self.register_with(KEY, id).await;
+    }
+
+    pub(crate) async fn register_with(&mut self, key: &[u8], id: u32) {
         let challenge: [u8; 8] = self.read_exact().await;
-        self.send(hello(challenge, KEY, id)).await;
+        self.send(hello(challenge, key, id)).await;
         self.expect_nothing().await;
     }
 
