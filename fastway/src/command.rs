@@ -224,6 +224,9 @@ impl Arguments<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::FileFailurePersistence;
+
     use super::*;
 
     fn conn(number: u32) -> ConnId {
@@ -306,5 +309,32 @@ mod tests {
         assert_eq!(ToGateway::decode(&[CLOSE, 0, 0, 0, 0]), Ok(ToGateway::Close { conn: None }));
         let error = CommandError::ZeroConnId(CONNECT);
         assert_eq!(ToEndpoint::decode(&[CONNECT, 0, 0, 0, 0, 1, 0, 0, 0]), Err(error));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: Some(Box::new(FileFailurePersistence::Direct(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../proptest-regressions/command.txt"
+            )))),
+            ..ProptestConfig::default()
+        })]
+
+        /// Whatever is understood says the same again, apart from the bytes that are ignored.
+        #[test]
+        fn any_bytes_give_a_command_or_an_error(
+            command_type in 0..8_u8,
+            arguments in prop::collection::vec(prop_oneof![2 => Just(0_u8), 1 => any::<u8>()], 0..12),
+        ) {
+            let message = [&[command_type][..], &arguments].concat();
+            if let Ok(command) = ToGateway::decode(&message) {
+                let encoded = command.encode();
+                prop_assert!(message.starts_with(&encoded.as_ref()[HEADER_BYTES..]));
+            }
+            if let Ok(command) = ToEndpoint::decode(&message) {
+                let encoded = command.encode();
+                prop_assert!(message.starts_with(&encoded.as_ref()[HEADER_BYTES..]));
+            }
+        }
     }
 }

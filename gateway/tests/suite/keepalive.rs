@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastway::keepalive::KeepaliveConfig;
+use fastway_gateway::Config;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -258,4 +259,86 @@ async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
     server.send(wire::data(conn, b"well?")).await;
     client.deadline = SECOND;
     client.expect(wire::data(conn, b"well?")).await;
+}
+
+/// The rules above once more over real sockets, where a silent client is the clock: no other is needed.
+mod on_real_sockets {
+    use super::*;
+
+    /// Long enough for peers that answer at once, on a busy machine too.
+    const INTERVAL: Duration = Duration::from_millis(300);
+
+    async fn gateway_with(change: impl FnOnce(&mut Config)) -> TestGateway {
+        TestGateway::start(config_with(|config| {
+            config.client.keepalive = KeepaliveConfig::every(INTERVAL);
+            config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+            change(config);
+        }))
+        .await
+    }
+
+    #[tokio::test]
+    async fn rule_11_a_silent_client_is_pinged_once_and_then_closed() {
+        let gateway = gateway_with(|_| {}).await;
+        let begun = Instant::now();
+        let (mut client, mut server, conn) = gateway.pair().await;
+        client.expect(wire::ping()).await;
+        assert!(begun.elapsed() >= INTERVAL);
+        client.expect_end().await;
+        assert!(begun.elapsed() >= INTERVAL * 2);
+        server.expect(wire::close(conn)).await;
+    }
+
+    #[tokio::test]
+    async fn rule_12_an_answer_is_not_echoed_and_a_question_is() {
+        let gateway = gateway_with(|_| {}).await;
+        let mut client = gateway.client().await;
+        for _ in 0..3 {
+            client.expect(wire::ping()).await;
+            client.send([wire::ping(), wire::dial(8)].concat()).await;
+            client.expect(wire::refuse(8)).await;
+            client.expect_nothing().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn rule_13_a_client_that_stops_inside_a_frame_is_silent() {
+        let gateway = gateway_with(|_| {}).await;
+        let mut client = gateway.client().await;
+        client.send([100, 0, 0, 0, 1]).await;
+        client.expect(wire::ping()).await;
+        client.expect_end().await;
+    }
+
+    #[tokio::test]
+    async fn rule_13_a_client_that_the_gateway_has_stopped_reading_is_not_silent() {
+        let gateway = gateway_with(|config| config.server.queue.bytes = 600_000).await;
+        let (client, mut server, conn) = gateway.pair().await;
+        let (mut reading, mut writing) = client.stream.into_split();
+        let sending = tokio::spawn(async move {
+            let message = wire::data(conn, &[1; 10_000]);
+            for _ in 0..3_000 {
+                tokio::io::AsyncWriteExt::write_all(&mut writing, &message).await.unwrap();
+            }
+            writing
+        });
+        gateway.until("the server's queue is full", |counts| counts.queued_bytes > 500_000).await;
+        for _ in 0..2 {
+            let mut clock = gateway.client().await;
+            clock.expect(wire::ping()).await;
+            clock.expect_end().await;
+        }
+        assert!(!sending.is_finished(), "the client is held back");
+        for _ in 0..3_000 {
+            server.expect(wire::data(conn, &[1; 10_000])).await;
+        }
+        server.send(wire::data(conn, b"well?")).await;
+        let mut answer = [0; 13];
+        timeout(SECOND * 20, tokio::io::AsyncReadExt::read_exact(&mut reading, &mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(answer[..], wire::data(conn, b"well?"));
+        sending.await.unwrap();
+    }
 }
