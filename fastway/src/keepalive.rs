@@ -107,16 +107,18 @@ impl Keepalive {
         if dead_at.is_some_and(|at| now >= at) {
             return Due::Expired;
         }
-        match self.after(self.config.ping_interval) {
-            Some(ask_at) if !self.asked && now >= ask_at => {
-                self.ask(now);
-                Due::Ping(dead_at)
-            }
-            Some(ask_at) if !self.asked => {
-                Due::Nothing(Some(dead_at.map_or(ask_at, |dead| dead.min(ask_at))))
-            }
-            _ => Due::Nothing(dead_at),
+        let Some(ask_at) = self.after(self.config.ping_interval) else { return Due::Nothing(dead_at) };
+        let or_dead = |at: Instant| Some(dead_at.map_or(at, |dead_at| dead_at.min(at)));
+        if !self.asked && now < ask_at {
+            return Due::Nothing(or_dead(ask_at));
         }
+        // Should the peer speak right after this and fall silent anew, the next question is due an interval from now.
+        let next = or_dead(now + self.config.ping_interval);
+        if self.asked {
+            return Due::Nothing(next);
+        }
+        self.ask(now);
+        Due::Ping(next)
     }
 
     /// A Ping was sent to the peer, outside of [`check`](Self::check) too.
@@ -164,6 +166,18 @@ mod tests {
         peer.heard(start + SECOND * 11);
         assert_eq!(peer.check(start + SECOND * 12), Due::Nothing(Some(start + SECOND * 21)));
         assert!(matches!(peer.check(start + SECOND * 21), Due::Ping(_)));
+    }
+
+    #[test]
+    fn a_long_idle_timeout_delays_no_ping() {
+        let start = Instant::now();
+        let config = KeepaliveConfig { ping_interval: SECOND * 10, idle_timeout: SECOND * 1000 };
+        let mut peer = Keepalive::new(config, start);
+        assert_eq!(peer.check(start + SECOND * 10), Due::Ping(Some(start + SECOND * 20)));
+        assert_eq!(peer.check(start + SECOND * 20), Due::Nothing(Some(start + SECOND * 30)), "it was asked");
+        peer.heard(start + SECOND * 21);
+        assert_eq!(peer.check(start + SECOND * 30), Due::Nothing(Some(start + SECOND * 31)));
+        assert_eq!(peer.check(start + SECOND * 31), Due::Ping(Some(start + SECOND * 41)));
     }
 
     #[test]

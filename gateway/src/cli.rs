@@ -59,7 +59,7 @@ struct ClientFlags {
     client_addr: SocketAddr,
 
     /// Virtual connections that one client may hold open by dialling [original: ClientMaxConn]
-    #[arg(long, env = "FASTWAY_CLIENT_MAX_CONN", value_name = "COUNT", default_value_t = 16)]
+    #[arg(long, env = "FASTWAY_CLIENT_MAX_CONN", value_name = "COUNT", default_value = "16", allow_negative_numbers = true, value_parser = count)]
     client_max_conn: usize,
 
     /// Memory that a client's session may keep while no frame is in progress [original: ClientBufferSize]
@@ -75,7 +75,7 @@ struct ClientFlags {
     client_idle_timeout: Option<Duration>,
 
     /// Messages that may wait for one client; one more, and it is cut off [original: ClientSendChanSize]
-    #[arg(long, env = "FASTWAY_CLIENT_SEND_CHAN_SIZE", value_name = "COUNT", default_value_t = 1000)]
+    #[arg(long, env = "FASTWAY_CLIENT_SEND_CHAN_SIZE", value_name = "COUNT", default_value = "1000", allow_negative_numbers = true, value_parser = count)]
     client_send_chan_size: usize,
 
     /// Bytes that may wait for one client; more, and it is cut off
@@ -125,7 +125,7 @@ struct ServerFlags {
     server_idle_timeout: Option<Duration>,
 
     /// Messages that may wait for one server; at that, its clients are held back [original: ServerSendChanSize]
-    #[arg(long, env = "FASTWAY_SERVER_SEND_CHAN_SIZE", value_name = "COUNT", default_value_t = 100_000)]
+    #[arg(long, env = "FASTWAY_SERVER_SEND_CHAN_SIZE", value_name = "COUNT", default_value = "100000", allow_negative_numbers = true, value_parser = count)]
     server_send_chan_size: usize,
 
     /// Bytes that may wait for one server; at that, its clients are held back
@@ -149,7 +149,7 @@ struct SharedFlags {
     reuse_port: bool,
 
     /// Threads that serve connections [default: the number of cores]
-    #[arg(long, env = "FASTWAY_THREADS", value_name = "COUNT")]
+    #[arg(long, env = "FASTWAY_THREADS", value_name = "COUNT", allow_negative_numbers = true, value_parser = count)]
     threads: Option<usize>,
 }
 
@@ -163,7 +163,7 @@ struct MemPoolFlags {
     mem_pool_type: MemPoolType,
 
     /// Each size class is so many times the one before; no effect yet [original: MemPoolFactor]
-    #[arg(long, env = "FASTWAY_MEM_POOL_FACTOR", value_name = "NUMBER", default_value_t = 2)]
+    #[arg(long, env = "FASTWAY_MEM_POOL_FACTOR", value_name = "NUMBER", default_value = "2", allow_negative_numbers = true, value_parser = count)]
     mem_pool_factor: usize,
 
     /// The smallest size class; no effect yet [original: MemPoolMinChunk]
@@ -397,6 +397,10 @@ fn addr(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "a count is a whole number, such as 16".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| "a duration is a number with a unit, such as 30s, 500ms or 2m".to_owned())
@@ -467,6 +471,8 @@ mod tests {
             (&["--client-ping-interval", "30"], &["--client-ping-interval", "30", "30s"]),
             (&["--client-addr", "nowhere"], &["--client-addr", "nowhere", "IP:PORT"]),
             (&["--threads", "0"], &["--threads", "0", "1 to"]),
+            (&["--threads", "two"], &["--threads", "two", "a whole number"]),
+            (&["--client-max-conn", "-1"], &["--client-max-conn", "-1", "a whole number"]),
             (&["--mem-pool-type", "slab"], &["--mem-pool-type", "slab", "sync, atom, chan"]),
             (&["--server-addr", "0.0.0.0:1"], &["--server-auth-password", "0.0.0.0:1", "--allow-no-auth"]),
             (&["--server-auth-password-file", "/no/such"], &["--server-auth-password-file", "/no/such"]),

@@ -222,13 +222,15 @@ pub enum ConfigError {
         /// What would be right.
         bounds: String,
     },
-    /// Both ports are the same.
+    /// Both sides have the same port.
     #[error(
-        "--client-addr and --server-addr are both {addr}, but must differ: clients and servers have a port each"
+        "--client-addr {client} and --server-addr {server} are the same port: clients and servers need one each"
     )]
-    SameAddr {
-        /// The address in question.
-        addr: SocketAddr,
+    SamePort {
+        /// The public address.
+        client: SocketAddr,
+        /// The internal address.
+        server: SocketAddr,
     },
     /// Anybody on the network could register as any server.
     #[error(
@@ -249,8 +251,11 @@ impl Config {
     /// The first one that cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
         let (client, server) = (&self.client, &self.server);
-        if client.addr == server.addr && client.addr.port() != 0 {
-            return Err(ConfigError::SameAddr { addr: client.addr });
+        let overlap = client.addr.ip() == server.addr.ip()
+            || client.addr.ip().is_unspecified()
+            || server.addr.ip().is_unspecified();
+        if overlap && client.addr.port() == server.addr.port() && client.addr.port() != 0 {
+            return Err(ConfigError::SamePort { client: client.addr, server: server.addr });
         }
         if server.key.is_empty() && !server.addr.ip().is_loopback() && !server.allow_no_auth {
             return Err(ConfigError::NoAuth { addr: server.addr });
@@ -382,8 +387,8 @@ mod tests {
 
     #[test]
     fn the_other_bounds_are_named_with_their_flags() {
-        let same = error_of(|config| config.server.addr = config.client.addr);
-        assert!(same.contains("--client-addr and --server-addr are both 0.0.0.0:7010"), "{same}");
+        let same = error_of(|config| config.client.addr.set_port(7020));
+        assert!(same.contains("--client-addr 0.0.0.0:7020 and --server-addr 127.0.0.1:7020"), "{same}");
         let idle = error_of(|config| config.server.keepalive.idle_timeout = Duration::from_secs(30));
         assert!(idle.contains("--server-idle-timeout is 30s"), "{idle}");
         let auth = error_of(|config| config.server.auth_timeout = Duration::ZERO);

@@ -266,7 +266,7 @@ mod on_real_sockets {
     use super::*;
 
     /// Long enough for peers that answer at once, on a busy machine too.
-    const INTERVAL: Duration = Duration::from_millis(300);
+    const INTERVAL: Duration = Duration::from_millis(500);
 
     async fn gateway_with(change: impl FnOnce(&mut Config)) -> TestGateway {
         TestGateway::start(config_with(|config| {
@@ -291,7 +291,7 @@ mod on_real_sockets {
 
     #[tokio::test]
     async fn rule_12_an_answer_is_not_echoed_and_a_question_is() {
-        let gateway = gateway_with(|_| {}).await;
+        let gateway = gateway_with(|config| config.client.keepalive.idle_timeout = SECOND * 60).await;
         let mut client = gateway.client().await;
         for _ in 0..3 {
             client.expect(wire::ping()).await;
