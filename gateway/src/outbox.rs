@@ -303,7 +303,7 @@ impl Outbox {
     }
 
     /// After a write that took something: what is still to be written of the batch. Lets go on those who were held
-    /// back: for a client at once, for a server when half of the queue is free.
+    /// back, if half of the queue is free again.
     pub(crate) fn wrote(&self, batch: &Batch) {
         self.blocked.store(false, Ordering::SeqCst);
         self.store_writing(batch);
@@ -313,7 +313,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let low = queue.chunks.messages() + batch.messages() <= self.limits.messages / 2
             && queue.chunks.bytes() + batch.bytes() <= self.limits.bytes / 2;
-        if low || self.owner.side() == Side::Client {
+        if low {
             let resumed = self.let_go(&mut queue);
             drop(queue);
             resume(resumed);

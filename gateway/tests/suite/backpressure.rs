@@ -95,6 +95,25 @@ async fn rule_14_a_client_that_reads_is_not_cut_off_by_a_burst() {
     }
 }
 
+/// The same burst to a client that does not read: its session's turn to write changes nothing, and it is cut off then.
+/// The server does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_client_that_does_not_read_is_cut_off_by_a_burst() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.client.queue.messages = 10)).await;
+    let (mut slow, mut good) = (gateway.client().await, gateway.client().await);
+    let mut server = gateway.server(7).await;
+    let to_slow = slow.open(7, &mut server).await;
+    let to_good = good.open(7, &mut server).await;
+    // This much the pipe takes: the client's socket has not refused anything yet.
+    for _ in 0..6 {
+        server.send(wire::data(to_slow, &[1; 10_000])).await;
+        server.expect_nothing().await;
+    }
+    server.send([wire::data(to_slow, &[1; 600]).repeat(100), wire::data(to_good, b"next")].concat()).await;
+    good.expect(wire::data(to_good, b"next")).await;
+    server.expect(wire::close(to_slow)).await;
+}
+
 /// The same for the answers to what the client sends itself: the messages that were on their way when its virtual
 /// connection was closed, each of them answered (rule 6).
 #[tokio::test]
