@@ -109,7 +109,7 @@ async fn rule_14_a_client_that_does_not_read_is_cut_off_by_a_burst() {
         server.send(wire::data(to_slow, &[1; 10_000])).await;
         server.expect_nothing().await;
     }
-    server.send([wire::data(to_slow, &[1; 600]).repeat(100), wire::data(to_good, b"next")].concat()).await;
+    server.send([wire::data(to_slow, &[1; 1_500]).repeat(30), wire::data(to_good, b"next")].concat()).await;
     good.expect(wire::data(to_good, b"next")).await;
     server.expect(wire::close(to_slow)).await;
 }
