@@ -93,26 +93,6 @@ impl Client {
     pub async fn dial(&self, server: ServerId) -> Result<VirtualConn, DialError> {
         self.link.dial(server.into()).await
     }
-
-    /// Waits for the next virtual connection that a server opens. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// [`LinkError`] when the link has ended.
-    pub async fn accept(&self) -> Result<VirtualConn, LinkError> {
-        self.link.accept().await
-    }
-
-    /// Closes the link and all its virtual connections; what is queued is still sent. Does not wait for that:
-    /// [`ended`](Self::ended) does.
-    pub fn close(&self) {
-        self.link.close();
-    }
-
-    /// Waits until the link has ended and what was queued is sent, as far as it can be, and says why it ended.
-    pub async fn ended(&self) -> LinkError {
-        poll_fn(|cx| self.link.poll_ended(cx)).await
-    }
 }
 
 impl Server {
@@ -165,27 +145,36 @@ impl Server {
     pub async fn dial(&self, client: ClientId) -> Result<VirtualConn, DialError> {
         self.link.dial(client.into()).await
     }
-
-    /// Waits for the next virtual connection that a client opens. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// [`LinkError`] when the link has ended.
-    pub async fn accept(&self) -> Result<VirtualConn, LinkError> {
-        self.link.accept().await
-    }
-
-    /// Closes the link and all its virtual connections; what is queued is still sent. Does not wait for that:
-    /// [`ended`](Self::ended) does.
-    pub fn close(&self) {
-        self.link.close();
-    }
-
-    /// Waits until the link has ended and what was queued is sent, as far as it can be, and says why it ended.
-    pub async fn ended(&self) -> LinkError {
-        poll_fn(|cx| self.link.poll_ended(cx)).await
-    }
 }
+
+macro_rules! accepts_and_ends {
+    ($endpoint:ident) => {
+        impl $endpoint {
+            /// Waits for the next virtual connection that the other side opens. Cancel-safe.
+            ///
+            /// # Errors
+            ///
+            /// [`LinkError`] when the link has ended.
+            pub async fn accept(&self) -> Result<VirtualConn, LinkError> {
+                self.link.accept().await
+            }
+
+            /// Closes the link and all its virtual connections; what is queued is still sent. Does not wait for that:
+            /// [`ended`](Self::ended) does.
+            pub fn close(&self) {
+                self.link.close();
+            }
+
+            /// Waits until the link has ended and what was queued is sent, as far as it can be, and says why it ended.
+            pub async fn ended(&self) -> LinkError {
+                poll_fn(|cx| self.link.poll_ended(cx)).await
+            }
+        }
+    };
+}
+
+accepts_and_ends!(Client);
+accepts_and_ends!(Server);
 
 /// What a [`Client`]'s or a [`Server`]'s clones share. When the last one goes, nobody is left to accept.
 #[derive(Debug)]

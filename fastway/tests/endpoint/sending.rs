@@ -1,0 +1,106 @@
+//! Sending, flushing, and the limits of both.
+
+use super::support::*;
+
+/// Pitfall 4: sender and receiver count the same bytes.
+#[tokio::test(start_paused = true)]
+async fn pitfall_4_the_longest_message_passes_and_one_byte_more_is_a_clear_error() {
+    let max_packet = MaxPacket::new(100).unwrap();
+    let (mut script, client) =
+        Script::with_client(EndpointConfig { max_packet, ..EndpointConfig::default() }).await;
+    let mut conn = script.open(&client, 1).await;
+    conn.send([7; 96]).await.unwrap();
+    script.expect(data(1, &[7; 96])).await;
+    let error = conn.send([7; 97]).await.unwrap_err();
+    assert!(matches!(error, SendError::TooLong { len: 97, max: 96 }), "{error}");
+    assert!(error.to_string().contains("97") && error.to_string().contains("96"), "{error}");
+    script.send(data(1, &[8; 96])).await;
+    assert_eq!(conn.recv().await.unwrap(), [8; 96][..], "the connection is still open");
+    script.send([101, 0, 0, 0]).await;
+    let end = client.ended().await;
+    assert!(matches!(end, LinkError::Frame(FrameError::TooLarge { length: 101, max: 100 })), "{end}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sending_waits_while_the_link_is_full_and_stops_waiting_at_the_end() {
+    let config = EndpointConfig { send_queue_bytes: 10_000, ..EndpointConfig::default() };
+    let (mut script, client) = Script::with_client(config).await;
+    let mut first = script.open(&client, 1).await;
+    let mut second = script.open(&client, 2).await;
+    let mut sent = 0;
+    while timeout(SECOND, first.send([1; 1000])).await.is_ok() {
+        sent += 1;
+    }
+    // 64 KiB in the pipe, and the queue.
+    assert!((70..=90).contains(&sent), "{sent}");
+    let waiting = tokio::spawn(async move { (second.send([2; 1000]).await, second) });
+    sleep(SECOND).await;
+    assert!(!waiting.is_finished());
+    for _ in 0..sent {
+        script.expect(data(1, &[1; 1000])).await;
+    }
+    script.expect(data(2, &[2; 1000])).await;
+    let (outcome, mut second) = waiting.await.unwrap();
+    outcome.unwrap();
+
+    while timeout(SECOND, first.send([1; 1000])).await.is_ok() {}
+    let waiting = tokio::spawn(async move { second.send([2; 1000]).await });
+    sleep(SECOND).await;
+    script.send(close(2)).await;
+    assert!(matches!(waiting.await.unwrap(), Err(SendError::Closed(CloseReason::ClosedByRemote))));
+    drop(script);
+    assert!(matches!(first.send("x").await, Err(SendError::Closed(CloseReason::Link(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn flush_waits_until_the_network_has_it() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut conn = script.open(&client, 1).await;
+    conn.send(vec![1; 100_000]).await.unwrap();
+    assert!(timeout(SECOND, conn.flush()).await.is_err(), "64 KiB fit into the pipe");
+    let (flushed, ()) = tokio::join!(conn.flush(), script.expect(data(1, &vec![1; 100_000])));
+    flushed.unwrap();
+}
+
+/// A flush that was given up does not speak for what is sent after it.
+#[tokio::test(start_paused = true)]
+async fn each_flush_waits_for_everything_before_it() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut conn = script.open(&client, 1).await;
+    conn.send(vec![1; 100_000]).await.unwrap();
+    assert!(timeout(SECOND, conn.flush()).await.is_err());
+    conn.send(vec![2; 500_000]).await.unwrap();
+    script.expect(data(1, &vec![1; 100_000])).await;
+    assert!(timeout(SECOND, conn.flush()).await.is_err(), "there is more");
+    let (flushed, ()) = tokio::join!(conn.flush(), script.expect(data(1, &vec![2; 500_000])));
+    flushed.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_a_stream_and_a_sink_and_can_be_split() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut whole = script.open(&client, 1).await;
+    SinkExt::send(&mut whole, Bytes::from_static(b"sunk")).await.unwrap();
+    script.expect(data(1, b"sunk")).await;
+    script.send(data(1, b"streamed")).await;
+    assert_eq!(whole.next().await.unwrap(), "streamed");
+
+    let (mut sender, mut receiver) = whole.split();
+    let receiving = tokio::spawn(async move {
+        let mut messages = Vec::new();
+        while let Some(message) = receiver.next().await {
+            messages.push(message);
+        }
+        (messages, receiver.close_reason())
+    });
+    sender.send("half").await.unwrap();
+    script.expect(data(1, b"half")).await;
+    script.send([data(1, b"a"), data(1, b"b")].concat()).await;
+    script.expect_nothing().await;
+    // Closing the sink closes the connection, both ways.
+    SinkExt::<Bytes>::close(&mut sender).await.unwrap();
+    script.expect(close(1)).await;
+    let (messages, reason) = receiving.await.unwrap();
+    assert_eq!(messages, ["a", "b"]);
+    assert!(matches!(reason, Some(CloseReason::ClosedHere)));
+}
