@@ -20,6 +20,8 @@ const LARGE_FRAME_BYTES: usize = 16 * 1024;
 struct Chunk {
     bytes: Vec<u8>,
     messages: usize,
+    /// A large frame that moved in. It is not made longer, which would copy it.
+    is_closed: bool,
 }
 
 /// Frames that wait for the session to collect them.
@@ -38,7 +40,7 @@ impl Chunks {
         self.bytes += frame.len();
         match frame {
             Cow::Owned(frame) if frame.len() >= LARGE_FRAME_BYTES => {
-                self.list.push_back(Chunk { bytes: frame, messages: 1 });
+                self.list.push_back(Chunk { bytes: frame, messages: 1, is_closed: true });
             }
             frame => {
                 let chunk = self.chunk_with_room(frame.len());
@@ -82,7 +84,8 @@ impl Chunks {
     }
 
     fn chunk_with_room(&mut self, bytes: usize) -> &mut Chunk {
-        let room = self.list.back().is_some_and(|last| last.bytes.len() + bytes <= CHUNK_BYTES);
+        let fits = |last: &Chunk| !last.is_closed && last.bytes.len() + bytes <= CHUNK_BYTES;
+        let room = self.list.back().is_some_and(fits);
         if !room {
             let bytes = if self.list.is_empty() {
                 std::mem::take(&mut self.spare)
@@ -90,7 +93,7 @@ impl Chunks {
                 // There is a lot to write: the next chunk fills up as well, and should not grow step by step.
                 Vec::with_capacity(CHUNK_BYTES)
             };
-            self.list.push_back(Chunk { bytes, messages: 0 });
+            self.list.push_back(Chunk { bytes, messages: 0, is_closed: false });
         }
         self.list.back_mut().expect("one has room now")
     }

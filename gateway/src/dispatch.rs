@@ -167,3 +167,32 @@ impl Dispatch {
         !self.conns.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastway::id::ServerId;
+    use fastway::keepalive::KeepaliveConfig;
+
+    use super::*;
+    use crate::config::QueueLimits;
+
+    /// Rule 3, also for the dials of a client that is gone already, and that are only read to their end.
+    #[test]
+    fn a_client_dials_no_more_than_it_may() {
+        for is_broken_off in [false, true] {
+            let limits = QueueLimits { messages: 1000, bytes: 100_000 };
+            let router = Arc::new(Router::new());
+            let client = router.register_client(limits).unwrap();
+            let _server = router.register_server(ServerId::new(5), limits).unwrap();
+            let keepalive = Keepalive::new(KeepaliveConfig::ANSWER_ONLY, Instant::now());
+            let mut dispatch = Dispatch::new(client.clone(), router.clone(), 2, keepalive);
+            if is_broken_off {
+                client.break_off(&mut Batch::default());
+            }
+            for _ in 0..100 {
+                assert_eq!(dispatch.dial(RemoteId::new(5)), Flow::Next);
+            }
+            assert_eq!(router.counts().conns, 2);
+        }
+    }
+}

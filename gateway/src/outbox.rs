@@ -12,7 +12,7 @@
 //!
 //! Commands are never held back; whoever causes one checks for room first ([`Outbox::has_room`]).
 //!
-//! Locks: a queue's lock is taken alone, never two at once, and no waker runs under it.
+//! Locks: no two queues' locks are ever held at once, and no waker runs under one.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -203,16 +203,17 @@ impl Outbox {
     /// Orders the session to end. The first order counts; what waits for a slow client is dropped at once.
     pub(crate) fn cut(&self, reason: Cut) {
         let mut queue = self.queue.lock();
-        if queue.state == State::Shut || queue.cut.is_some() {
+        if queue.state == State::Shut {
             return;
         }
-        queue.cut = Some(reason);
         if reason == Cut::SlowClient {
             queue.state = State::Broken;
             queue.chunks = Chunks::default();
         }
+        queue.cut.get_or_insert(reason);
         drop(queue);
-        self.pending.store(true, Ordering::Release);
+        // A swap, so that a first turn which goes on at this moment sees it, or is seen (`woken_by`).
+        self.pending.swap(true, Ordering::AcqRel);
         self.wake();
     }
 
@@ -223,6 +224,9 @@ impl Outbox {
 
     fn push_command(&self, mut queue: parking_lot::MutexGuard<'_, Queue>, command: ToEndpoint) {
         if queue.state == State::Broken {
+            // Nobody gets the command, but the owner gets the news that came with it.
+            drop(queue);
+            self.wake_once();
             return;
         }
         let frame = command.encode();

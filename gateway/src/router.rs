@@ -1,6 +1,7 @@
 //! Who is registered, and opening virtual connections between them.
 //!
-//! Its one lock is taken when a session begins, dials or ends, never for a message.
+//! Its one lock is never taken for a message: only when a session begins, dials or ends, when the gateway stops, and to
+//! count.
 
 use std::sync::Arc;
 

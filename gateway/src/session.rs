@@ -245,18 +245,18 @@ impl<S: Stream> Session<S> {
         self.ending.take().map_or(Ok(()), |(end, _)| Err(end))
     }
 
-    /// A queue is full. When the gateway stops, nobody waits for it. A server that was taken over is held back by
-    /// what it does not read itself: that is dropped. What a client had sent before it failed, or was cut off, is
-    /// delivered when there is room.
+    /// A queue is full. When the gateway stops, nobody waits for it. A server that was taken over and takes nothing any
+    /// more is held back by that: what waits for it is dropped. What a client had sent before it failed, or was cut
+    /// off, is delivered when there is room.
     fn end_if_held(&mut self) -> Result<(), End> {
         match &self.ending {
-            Some((End::Shutdown, _)) => self.end_if_due(),
-            Some((End::TakenOver, _)) => {
+            Some((End::Shutdown, _)) => return self.end_if_due(),
+            Some((End::TakenOver, _)) if self.blocked.is_some() => {
                 self.dispatch.outbox().break_off(&mut self.batch);
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Writes until nothing is left, the socket takes no more, or others should have their turn.
@@ -293,12 +293,16 @@ impl<S: Stream> Session<S> {
 
     fn note_blocked(&mut self, cx: &mut Context<'_>) {
         self.dispatch.outbox().is_blocked();
-        if let Some(stall_timeout) = self.config.stall_timeout
-            && self.blocked.is_none()
-        {
+        if self.ending.is_some() && self.reader.is_held() {
+            // Whether to wait for room was decided before this was known.
+            cx.waker().wake_by_ref();
+        }
+        if self.blocked.is_none() {
             let now = Instant::now();
             self.blocked = Some(now);
-            self.alarm.set_by(now + stall_timeout, cx);
+            if let Some(stall_timeout) = self.config.stall_timeout {
+                self.alarm.set_by(now + stall_timeout, cx);
+            }
         }
     }
 

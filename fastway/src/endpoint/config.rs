@@ -25,7 +25,8 @@ pub struct EndpointConfig {
     /// Pings of the gateway are always answered. A first-generation gateway does not answer ours: with one of
     /// those, use [`KeepaliveConfig::ANSWER_ONLY`].
     pub keepalive: KeepaliveConfig,
-    /// Bytes that may wait to be written to the link, over all virtual connections. Beyond it, sending waits. 1 MiB.
+    /// Bytes that may wait to be written to the link, over all virtual connections. Beyond it, sending waits; one message is
+    /// always taken. 1 MiB.
     pub send_queue_bytes: usize,
     /// Messages that may wait to be received on one virtual connection; one is always kept. 1024.
     pub recv_queue_messages: usize,

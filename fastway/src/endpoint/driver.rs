@@ -41,6 +41,7 @@ pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
         reader: FrameReader::new(link.config.max_packet),
         desk: Desk { link: link.clone(), conns: FxHashMap::default(), last_serial: 0, keepalive },
         outgoing: Batch::default(),
+        write_failure: None,
         alarm: Box::pin(sleep_until(now)),
         on_probation,
     };
@@ -52,6 +53,8 @@ struct Driver<S> {
     reader: FrameReader,
     desk: Desk,
     outgoing: Batch,
+    /// Writing failed. What the gateway sent before is still read.
+    write_failure: Option<Arc<io::Error>>,
     alarm: Pin<Box<Sleep>>,
     /// A gateway that ends the link before it has said anything, and before this, has turned the server away.
     on_probation: Option<Instant>,
@@ -93,7 +96,9 @@ impl<S: Stream> Driver<S> {
         for _ in 0..READS_PER_TURN {
             let progress =
                 with_scratch(|scratch| reader.poll_frames(cx, stream, scratch, |frame| desk.handle(frame)));
-            let Poll::Ready(progress) = progress else { return Ok(()) };
+            let Poll::Ready(progress) = progress else {
+                return self.write_failure.take().map_or(Ok(()), |error| Err(LinkError::Failed(error)));
+            };
             match progress {
                 Ok(Progress::Read(_)) => desk.keepalive.heard(Instant::now()),
                 Ok(Progress::Held(_)) => {
@@ -117,14 +122,17 @@ impl<S: Stream> Driver<S> {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        if self.write_failure.is_some() {
+            return Ok(());
+        }
         for _ in 0..WRITES_PER_TURN {
             match self.poll_write(cx) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) | Poll::Pending => return Ok(()),
                 // What the gateway sent before is still of use, and its end of file says more than a failed write.
                 Poll::Ready(Err(error)) => {
-                    self.read(cx)?;
-                    return Err(LinkError::Failed(Arc::new(error)));
+                    self.write_failure = Some(Arc::new(error));
+                    return self.read(cx);
                 }
             }
         }
@@ -141,8 +149,9 @@ impl<S: Stream> Driver<S> {
             let now = Instant::now();
             if self.reader.is_held() {
                 // It is this end that does not listen. A sign of life is due all the same.
-                self.desk.keepalive.heard(now);
-                self.desk.ping();
+                if !self.desk.link.config.keepalive.ping_interval.is_zero() {
+                    self.desk.ping();
+                }
                 self.desk.keepalive.heard(now);
             }
             let next = match self.desk.keepalive.check(now) {

@@ -215,7 +215,7 @@ impl Outgoing {
 
     /// Waits for room; `conn` says who waits.
     pub(super) fn poll_room(&mut self, limit: usize, conn: u64, cx: &mut Context<'_>) -> Poll<()> {
-        if self.queued - self.written < limit as u64 {
+        if self.queued - self.written < limit.max(1) as u64 {
             return Poll::Ready(());
         }
         self.for_room.insert(conn, cx.waker().clone());

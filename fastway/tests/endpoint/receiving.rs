@@ -77,3 +77,22 @@ async fn a_link_that_waits_goes_on_when_the_connection_is_dropped() {
     drop(slow);
     assert_eq!(other.recv().await.unwrap(), "behind");
 }
+
+/// The gateway is gone, and writing shows it first. What it had sent before is received all the same.
+#[tokio::test(start_paused = true)]
+async fn what_came_before_a_failed_write_is_received() {
+    let network = MemoryNetwork::with_pipe_bytes(4 * 1024 * 1024);
+    let mut listener = network.bind(ADDR.parse().unwrap(), BindOptions::default()).await.unwrap();
+    let client = Client::connect(&network, ADDR, EndpointConfig::default()).await.unwrap();
+    let mut script = Script { stream: listener.accept().await.unwrap() };
+    let mut conn = script.open(&client, 1).await;
+    for _ in 0..200 {
+        script.send(data(1, &[7; 10_000])).await;
+    }
+    conn.send("nobody there").await.unwrap();
+    drop(script);
+    for _ in 0..200 {
+        assert_eq!(conn.recv().await.unwrap(), [7; 10_000][..]);
+    }
+    assert!(conn.recv().await.is_none());
+}
