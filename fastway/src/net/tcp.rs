@@ -151,3 +151,48 @@ impl AsyncWrite for TcpNetStream {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn listening(options: BindOptions) -> (TcpNetListener, String) {
+        let listener = TcpNetwork::new().bind("127.0.0.1:0".parse().unwrap(), options).await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        (listener, addr)
+    }
+
+    #[tokio::test]
+    async fn connections_come_from_the_source_and_wait_for_nothing() {
+        let (mut listener, addr) = listening(BindOptions::default()).await;
+        let source: IpAddr = "127.0.0.9".parse().unwrap();
+        let network = TcpNetwork::new().from_source(source);
+        let (near, far) = tokio::join!(network.connect(&addr), listener.accept());
+        let (near, far) = (near.unwrap(), far.unwrap());
+        assert_eq!(far.peer_addr().unwrap().ip(), source);
+        assert_eq!(near.peer_addr().unwrap().to_string(), addr);
+        assert!(near.0.nodelay().unwrap() && far.0.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved() {
+        let (mut listener, addr) = listening(BindOptions::default()).await;
+        let name = addr.replace("127.0.0.1", "localhost");
+        let network = TcpNetwork::new();
+        let (near, far) = tokio::join!(network.connect(&name), listener.accept());
+        assert!(near.is_ok() && far.is_ok());
+        assert!(network.connect("no port").await.is_err());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn an_address_is_shared_by_those_only_who_all_ask_for_it() {
+        let shared = BindOptions { reuse_port: true, ..BindOptions::default() };
+        let network = TcpNetwork::new();
+        let (_first, addr) = listening(shared).await;
+        let addr: SocketAddr = addr.parse().unwrap();
+        assert!(network.bind(addr, shared).await.is_ok());
+        let alone = network.bind(addr, BindOptions::default()).await;
+        assert_eq!(alone.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}
