@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::listener::accept_all;
 use crate::router::Counts;
 use crate::session::FLUSH_TIMEOUT;
-use crate::shard::{Shard, Shared};
+use crate::shard::{Accepted, Shard, Shared};
 
 /// Accepted connections that may wait for their shard.
 const HANDOVER_QUEUE: usize = 256;
@@ -209,7 +209,7 @@ async fn bind_side<N: Network>(
 
 impl<L: Listener> Ports<L> {
     /// Starts to accept, for these shards in turn; the first one runs here.
-    fn accept_into(self, shared: &Arc<Shared>, shards: &[mpsc::Sender<crate::shard::Accepted<L::Stream>>]) {
+    fn accept_into(self, shared: &Arc<Shared>, shards: &[mpsc::Sender<Accepted<L::Stream>>]) {
         for (side, listener) in [(Side::Client, self.client), (Side::Server, self.server)] {
             tokio::spawn(accept_all(listener, side, shared.clone(), shards.to_vec()));
         }
@@ -226,7 +226,7 @@ impl<L: Listener> Ports<L> {
 fn start_thread<L: Listener>(
     shard: Shard<L::Stream>,
     ports: Option<Ports<L>>,
-    sender: mpsc::Sender<crate::shard::Accepted<L::Stream>>,
+    sender: mpsc::Sender<Accepted<L::Stream>>,
     abandon: CancellationToken,
 ) -> io::Result<oneshot::Receiver<()>> {
     let (ended, when_ended) = oneshot::channel();

@@ -280,7 +280,8 @@ impl Outbox {
 impl Outbox {
     /// To be called at the start of every turn. A session is one task for life, so its waker never changes.
     pub(crate) fn woken_by(&self, waker: &Waker) {
-        if self.waker.set(waker.clone()).is_ok() {
+        if self.waker.get().is_none() {
+            self.waker.get_or_init(|| waker.clone());
             // Whoever found no waker before this has set `pending` before as well, and this turn sees it.
             self.pending.fetch_or(false, Ordering::AcqRel);
         }
@@ -326,7 +327,7 @@ impl Outbox {
 
     /// The socket takes nothing more for now. Whoever was held back by a client for one turn has had to wait long
     /// enough.
-    pub(crate) fn is_blocked(&self) {
+    pub(crate) fn mark_blocked(&self) {
         let mut queue = self.queue.lock();
         self.blocked.store(true, Ordering::SeqCst);
         if self.owner.side() == Side::Client {

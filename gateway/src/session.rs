@@ -1,7 +1,7 @@
 //! One physical connection, from registration to its end: a task that reads, dispatches, writes, and looks at the
 //! clock.
 //!
-//! Each turn ([`Session::poll_turn`]) does as much as there is to do without waiting. It reads into a scratch
+//! Each turn ([`Session::turn`]) does as much as there is to do without waiting. It reads into a scratch
 //! buffer that all sessions of a thread share, so between turns a session holds only the cut-off tail of a frame
 //! and what waits to be written.
 
@@ -141,7 +141,11 @@ impl<S: Stream> Session<S> {
     /// is written if the end is an orderly one.
     pub(crate) async fn run(&mut self) -> End {
         poll_fn(|cx| self.start_alarm(cx)).await;
-        let end = poll_fn(|cx| self.poll_turn(cx)).await;
+        let end = poll_fn(|cx| match self.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        })
+        .await;
         self.dispatch.leave(&mut self.batch);
         while self.dispatch.close_some(CLOSES_PER_TURN) {
             tokio::task::yield_now().await;
@@ -160,13 +164,6 @@ impl<S: Stream> Session<S> {
     }
 
     /// One turn: news, reading, writing, the clock.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        match self.turn(cx) {
-            Ok(()) => Poll::Pending,
-            Err(end) => Poll::Ready(end),
-        }
-    }
-
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         self.dispatch.outbox().woken_by(cx.waker());
         self.collect();
@@ -292,7 +289,7 @@ impl<S: Stream> Session<S> {
     }
 
     fn note_blocked(&mut self, cx: &mut Context<'_>) {
-        self.dispatch.outbox().is_blocked();
+        self.dispatch.outbox().mark_blocked();
         if self.ending.is_some() && self.reader.is_held() {
             // Whether to wait for room was decided before this was known.
             cx.waker().wake_by_ref();
