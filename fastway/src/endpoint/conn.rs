@@ -267,7 +267,10 @@ impl ConnSender {
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         self.check_open()?;
         let link = &self.hold.link;
-        let room = link.lock().out.poll_room(link.config.send_queue_bytes, self.hold.state.serial, cx);
+        let mut shared = link.lock();
+        shared.check_writable()?;
+        let room = shared.out.poll_room(link.config.send_queue_bytes, self.hold.state.serial, cx);
+        drop(shared);
         // It may have ended between the two looks: whoever ended it wakes only those who waited before.
         if room.is_pending() {
             self.check_open()?;
@@ -281,6 +284,7 @@ impl ConnSender {
         let mut shared = self.hold.link.lock();
         // Under the lock: nothing of a connection is queued behind its Close.
         self.check_open()?;
+        shared.check_writable()?;
         shared.out.push_with(|out| encode(self.hold.state.id, message, out));
         shared.wake_driver();
         Ok(())
@@ -290,11 +294,12 @@ impl ConnSender {
         let mut shared = self.hold.link.lock();
         let up_to = *self.flushing.get_or_insert(shared.out.queued());
         let written = shared.out.poll_written(up_to, self.hold.state.serial, cx);
+        let writable = shared.check_writable();
         drop(shared);
         if written.is_ready() {
             self.flushing = None;
         } else {
-            self.check_open().inspect_err(|_| self.flushing = None)?;
+            writable.and_then(|()| self.check_open()).inspect_err(|_| self.flushing = None)?;
         }
         written.map(Ok)
     }

@@ -131,7 +131,9 @@ impl<S: Stream> Driver<S> {
                 Poll::Ready(Ok(false)) | Poll::Pending => return Ok(()),
                 // What the gateway sent before is still of use, and its end of file says more than a failed write.
                 Poll::Ready(Err(error)) => {
-                    self.write_failure = Some(Arc::new(error));
+                    let error = Arc::new(error);
+                    self.desk.link.lock().fail_writing(LinkError::Failed(error.clone()));
+                    self.write_failure = Some(error);
                     return self.read(cx);
                 }
             }

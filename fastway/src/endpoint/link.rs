@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::config::EndpointConfig;
 use super::conn::ConnState;
 use super::dials::{Dials, Ticket};
-use super::error::{CloseReason, DialError, LinkError};
+use super::error::{CloseReason, DialError, LinkError, SendError};
 use crate::command::ToGateway;
 use crate::id::RemoteId;
 
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     /// Nobody uses the link any more, or it was closed on this side.
     pub(super) closing: bool,
     pub(super) ended: Option<LinkError>,
+    /// Nothing can be written any more, while what the gateway sent before may still wait to be received.
+    write_failed: Option<LinkError>,
     /// It has ended, and nothing more is written.
     finished: bool,
     /// Who waits for that.
@@ -66,6 +68,7 @@ impl Link {
             accepting: Vec::new(),
             closing: false,
             ended: None,
+            write_failed: None,
             finished: false,
             watching: Vec::new(),
             driver: None,
@@ -95,6 +98,9 @@ impl Link {
         }
         if shared.closing {
             return Err(LinkError::ClosedHere);
+        }
+        if let Some(failed) = &shared.write_failed {
+            return Err(failed.clone());
         }
         shared.out.push(ToGateway::Dial { remote }.encode().as_ref());
         shared.wake_driver();
@@ -186,6 +192,20 @@ impl Shared {
         self.incoming.clear();
         self.out.wake_all();
         self.accepting.drain(..).chain(self.dials.wakers()).for_each(Waker::wake);
+    }
+
+    /// Writing has failed. Who waits to send is told at once: the link itself may live on for as long as what came before
+    /// is not received.
+    pub(super) fn fail_writing(&mut self, error: LinkError) {
+        self.write_failed = Some(error);
+        self.out.wake_all();
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), SendError> {
+        match &self.write_failed {
+            Some(failed) => Err(SendError::Closed(CloseReason::Link(failed.clone()))),
+            None => Ok(()),
+        }
     }
 
     /// Nothing more is written, now that it has ended.

@@ -104,3 +104,29 @@ async fn a_connection_is_a_stream_and_a_sink_and_can_be_split() {
     assert_eq!(messages, ["a", "b"]);
     assert!(matches!(reason, Some(CloseReason::ClosedHere)));
 }
+
+/// A link that waits for its receiver reads no end of file. Who sends, and does not receive, learns of the end all the
+/// same, or it would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn sending_on_a_dead_link_fails_also_while_the_link_waits_for_its_receiver() {
+    let config = EndpointConfig {
+        send_queue_bytes: 1000,
+        recv_queue_messages: 1,
+        slow_receiver: SlowReceiver::LinkWaits,
+        ..EndpointConfig::default()
+    };
+    let (mut script, client) = Script::with_client(config).await;
+    let mut conn = script.open(&client, 1).await;
+    script.send([data(1, b"1"), data(1, b"2")].concat()).await;
+    while timeout(SECOND, conn.send([1; 1000])).await.is_ok() {}
+    let sending = tokio::spawn(async move { (conn.send("more").await, conn.flush().await, conn) });
+    sleep(SECOND).await;
+    drop(script);
+    let (sent, flushed, mut conn) = timeout(SECOND, sending).await.expect("it ends").unwrap();
+    let is_failed = |outcome: Result<(), SendError>| {
+        matches!(outcome, Err(SendError::Closed(CloseReason::Link(LinkError::Failed(_)))))
+    };
+    assert!(is_failed(sent) && is_failed(flushed));
+    assert!(matches!(client.dial(ServerId::new(7)).await, Err(DialError::Link(_))));
+    assert_eq!(conn.recv().await.unwrap(), "1", "what came before is received");
+}
