@@ -206,7 +206,10 @@ impl<S: Stream> Session<S> {
             match progress {
                 Ok(Progress::Read(bytes)) => self.heard(bytes)?,
                 Ok(Progress::Held(bytes)) => {
-                    self.heard(bytes)?;
+                    // A frame that was only offered again is no sign of life, neither the peer's nor ours.
+                    if bytes > 0 {
+                        self.heard(bytes)?;
+                    }
                     return self.end_if_held();
                 }
                 Ok(Progress::Eof { mid_frame }) => {
@@ -311,11 +314,17 @@ impl<S: Stream> Session<S> {
             self.end_after_reading(End::Stalled);
             return self.read(cx);
         }
-        if self.reader.is_held() {
-            // It is the gateway that does not listen (rule 13).
+        let is_held = self.reader.is_held();
+        let mut due = self.dispatch.keepalive.check(now);
+        if is_held {
+            // It is the gateway that does not listen (rule 13). But it has to say something: the peer's own pings are
+            // not read, let alone echoed, and it would give the gateway up.
             self.dispatch.keepalive.heard(now);
+            if due == Due::Expired {
+                due = self.dispatch.keepalive.check(now);
+            }
         }
-        let silent_at = match self.dispatch.keepalive.check(now) {
+        let silent_at = match due {
             Due::Expired => return Err(End::Silent),
             Due::Nothing(at) => at,
             Due::Ping(at) => {
