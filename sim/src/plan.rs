@@ -1,0 +1,521 @@
+//! A world before it begins: everything that a seed decides, as a value that can be printed, saved, changed and run.
+
+use std::time::Duration;
+
+use fastway::endpoint::{EndpointConfig, SlowReceiver};
+use fastway::frame::MaxPacket;
+use fastway::keepalive::KeepaliveConfig;
+use fastway_gateway::{ClientConfig, Config, QueueLimits, ServerConfig, ServerKey};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Fault, KINDS, draw_kind};
+use crate::net::Chop;
+use crate::seed::Seed;
+
+/// The version of the saved form. A plan of another version is not run: it would be another world.
+pub const VERSION: u32 = 1;
+
+/// The key of all servers.
+pub const KEY: &[u8] = b"open sesame";
+
+/// The ports of every gateway.
+pub const CLIENT_PORT: u16 = 7010;
+/// The internal one.
+pub const SERVER_PORT: u16 = 7020;
+
+/// A whole world, before it begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What the actors and the network draw from.
+    pub seed: u64,
+    /// Simulated time advances in steps of so many ms.
+    pub tick_ms: u32,
+    /// How long faults may happen, in ms.
+    pub active_ms: u32,
+    /// Who is there.
+    pub topology: Topology,
+    /// How messages travel.
+    pub network: NetworkPlan,
+    /// The limits of the gateways.
+    pub gateway: GatewayPlan,
+    /// The limits of servers and clients.
+    pub endpoint: EndpointPlan,
+    /// What they do.
+    pub workload: Workload,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+}
+
+/// Who is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// Gateways, each on a host of its own.
+    pub gateways: u32,
+    /// Servers, each on a host of its own, each with a link to every gateway.
+    pub servers: u32,
+    /// Hosts for clients.
+    pub client_hosts: u32,
+    /// Clients in all, each with a link to one gateway at a time.
+    pub clients: u32,
+    /// Clients that do not keep to the rules, in all.
+    pub misfits: u32,
+}
+
+/// How messages travel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPlan {
+    /// The shortest way, in ms.
+    pub min_latency_ms: u32,
+    /// The longest way, in ms.
+    pub max_latency_ms: u32,
+    /// Bytes that one connection buffers, each way.
+    pub socket_bytes: usize,
+    /// How unkind the streams are.
+    pub chop: Chop,
+}
+
+/// The limits of the gateways; times in ms, 0 for never.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each is the gateway's setting of the same name")]
+pub struct GatewayPlan {
+    pub max_packet: u32,
+    pub client_max_conn: usize,
+    pub client_queue_messages: usize,
+    pub client_queue_bytes: usize,
+    pub server_queue_messages: usize,
+    pub server_queue_bytes: usize,
+    pub client_ping_ms: u32,
+    pub client_idle_ms: u32,
+    pub server_ping_ms: u32,
+    pub server_idle_ms: u32,
+    pub auth_timeout_ms: u32,
+    pub stall_timeout_ms: u32,
+}
+
+/// The limits of servers and clients; times in ms, 0 for never.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each is the endpoint's setting of the same name")]
+pub struct EndpointPlan {
+    pub ping_ms: u32,
+    pub idle_ms: u32,
+    pub connect_timeout_ms: u32,
+    pub dial_timeout_ms: u32,
+    pub send_queue_bytes: usize,
+    pub recv_queue_messages: usize,
+    pub recv_queue_bytes: usize,
+    pub link_waits: bool,
+    pub accept_queue: usize,
+    pub close_timeout_ms: u32,
+}
+
+/// What servers and clients do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// A client's link lasts so long at most, in ms.
+    pub link_ms: u32,
+    /// Conversations that a client has at the same time, at most.
+    pub conversations: u32,
+    /// Messages of one conversation, each way, at most.
+    pub messages: u32,
+    /// The longest message, in bytes.
+    pub message_bytes: u32,
+    /// The longest pause between messages, in ms.
+    pub pause_ms: u32,
+    /// The probability that a server dials a client that has dialled it.
+    pub server_dials: f64,
+    /// The probability that a receiver takes its time.
+    pub slow_receivers: f64,
+}
+
+fn ms(ms: u32) -> Duration {
+    Duration::from_millis(ms.into())
+}
+
+impl Topology {
+    /// The name of a gateway's host, from 0.
+    #[must_use]
+    pub fn gateway(&self, index: u32) -> String {
+        format!("gateway-{}", index + 1)
+    }
+
+    /// The name of a server's host, from 0.
+    #[must_use]
+    pub fn server(&self, index: u32) -> String {
+        format!("server-{}", index + 1)
+    }
+
+    /// The name of a host of clients, from 0.
+    #[must_use]
+    pub fn client_host(&self, index: u32) -> String {
+        format!("clients-{}", index + 1)
+    }
+
+    /// All hosts: gateways, servers, clients.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let gateways = (0..self.gateways).map(|index| self.gateway(index));
+        let servers = (0..self.servers).map(|index| self.server(index));
+        gateways.chain(servers).chain((0..self.client_hosts).map(|index| self.client_host(index))).collect()
+    }
+}
+
+/// What is wrong with a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// It was saved by another version of this program.
+    #[error(
+        "the schedule is of version {found}, this program runs version {VERSION}: check out the commit it was made with"
+    )]
+    Version {
+        /// What it says.
+        found: u64,
+    },
+    /// It is not what a schedule looks like.
+    #[error("this is not a schedule: {0}")]
+    Form(String),
+    /// A fault names a host that is not there.
+    #[error("fault {index} names the host {host:?}, which is not in this world; its hosts are {hosts}")]
+    UnknownHost {
+        /// The place of the fault in the list, from 0.
+        index: usize,
+        /// What it says.
+        host: String,
+        /// What would be right.
+        hosts: String,
+    },
+    /// A number that makes no world.
+    #[error("{name} is {value}, but must be {bounds}")]
+    OutOfBounds {
+        /// Which.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// What would be right.
+        bounds: &'static str,
+    },
+}
+
+impl Plan {
+    /// The world of a seed.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let labelled = Seed(seed);
+        let rng = &mut labelled.rng("topology", 0);
+        let topology = Topology::draw(rng);
+        let tick_ms = [5, 10, 10, 20, 20][rng.random_range(0..5)];
+        let active_ms = rng.random_range(8_000..20_000);
+        let network = NetworkPlan::draw(&mut labelled.rng("network", 0));
+        let gateway = GatewayPlan::draw(&mut labelled.rng("gateway", 0));
+        let endpoint = EndpointPlan::draw(&mut labelled.rng("endpoint", 0));
+        let rng = &mut labelled.rng("workload", 0);
+        let workload = Workload::draw(rng, gateway.max_packet, network.socket_bytes, topology.clients);
+        let faults = draw_faults(&mut labelled.rng("faults", 0), &topology, active_ms);
+        Self {
+            version: VERSION,
+            seed,
+            tick_ms,
+            active_ms,
+            topology,
+            network,
+            gateway,
+            endpoint,
+            workload,
+            faults,
+        }
+    }
+
+    /// Reads a saved plan and judges it.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`], which says what is wrong.
+    pub fn from_json(json: &str) -> Result<Self, PlanError> {
+        let form = |error: serde_json::Error| PlanError::Form(error.to_string());
+        let value: serde_json::Value = serde_json::from_str(json).map_err(form)?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            None => return Err(PlanError::Form("it has no \"version\"".to_owned())),
+            Some(found) if found != u64::from(VERSION) => return Err(PlanError::Version { found }),
+            Some(_) => {}
+        }
+        let plan: Self = serde_json::from_value(value).map_err(form)?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The saved form.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a plan is plain data")
+    }
+
+    /// Judges whether this is a world that can be run.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let t = &self.topology;
+        bounds("tick_ms", self.tick_ms, 1..=100, "1 to 100")?;
+        bounds("active_ms", self.active_ms, 100..=600_000, "100 to 600000")?;
+        bounds("gateways", t.gateways, 1..=8, "1 to 8")?;
+        bounds("servers", t.servers, 1..=8, "1 to 8")?;
+        bounds("client_hosts", t.client_hosts, 1..=4, "1 to 4: worlds of more than 20 hosts are too slow")?;
+        bounds("clients", t.clients, 0..=2_000, "0 to 2000")?;
+        bounds("misfits", t.misfits, 0..=200, "0 to 200")?;
+        bounds(
+            "max_latency_ms",
+            self.network.max_latency_ms,
+            self.network.min_latency_ms..=10_000,
+            "min_latency_ms to 10000",
+        )?;
+        bounds("max_packet", self.gateway.max_packet, 64..=1 << 24, "64 to 16777216")?;
+        for rate in [
+            self.network.chop.pending,
+            self.network.chop.tiny,
+            self.workload.server_dials,
+            self.workload.slow_receivers,
+        ] {
+            if !(0.0..=0.9).contains(&rate) {
+                return Err(PlanError::OutOfBounds {
+                    name: "a rate",
+                    value: rate.to_string(),
+                    bounds: "0 to 0.9",
+                });
+            }
+        }
+        self.gateway_config().check().map_err(|error| PlanError::Form(error.to_string()))?;
+        let hosts = t.hosts();
+        for (index, fault) in self.faults.iter().enumerate() {
+            if let Some(host) =
+                fault.hosts().into_iter().find(|host| !hosts.iter().any(|known| known == host))
+            {
+                return Err(PlanError::UnknownHost { index, host: host.to_owned(), hosts: hosts.join(", ") });
+            }
+            bounds(
+                "the time of a fault",
+                fault.end_ms(),
+                0..=self.active_ms,
+                "within active_ms, its end included",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The configuration of every gateway.
+    #[must_use]
+    pub fn gateway_config(&self) -> Config {
+        let plan = &self.gateway;
+        let any = |port| std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
+        let client = ClientConfig {
+            addr: any(CLIENT_PORT),
+            max_conn: plan.client_max_conn,
+            keepalive: KeepaliveConfig {
+                ping_interval: ms(plan.client_ping_ms),
+                idle_timeout: ms(plan.client_idle_ms),
+            },
+            queue: QueueLimits { messages: plan.client_queue_messages, bytes: plan.client_queue_bytes },
+            ..ClientConfig::default()
+        };
+        let server = ServerConfig {
+            addr: any(SERVER_PORT),
+            key: ServerKey::new(KEY),
+            auth_timeout: ms(plan.auth_timeout_ms),
+            keepalive: KeepaliveConfig {
+                ping_interval: ms(plan.server_ping_ms),
+                idle_timeout: ms(plan.server_idle_ms),
+            },
+            queue: QueueLimits { messages: plan.server_queue_messages, bytes: plan.server_queue_bytes },
+            stall_timeout: ms(plan.stall_timeout_ms),
+            ..ServerConfig::default()
+        };
+        let max_packet = MaxPacket::new(plan.max_packet).unwrap_or_default();
+        Config { client, server, max_packet, ..Config::default() }
+    }
+
+    /// The configuration of every endpoint.
+    #[must_use]
+    pub fn endpoint_config(&self) -> EndpointConfig {
+        let plan = &self.endpoint;
+        EndpointConfig {
+            max_packet: MaxPacket::new(self.gateway.max_packet).unwrap_or_default(),
+            connect_timeout: ms(plan.connect_timeout_ms),
+            dial_timeout: ms(plan.dial_timeout_ms),
+            keepalive: KeepaliveConfig { ping_interval: ms(plan.ping_ms), idle_timeout: ms(plan.idle_ms) },
+            send_queue_bytes: plan.send_queue_bytes,
+            recv_queue_messages: plan.recv_queue_messages,
+            recv_queue_bytes: plan.recv_queue_bytes,
+            slow_receiver: if plan.link_waits {
+                SlowReceiver::LinkWaits
+            } else {
+                SlowReceiver::ConnectionCloses
+            },
+            accept_queue: plan.accept_queue,
+            close_timeout: ms(plan.close_timeout_ms),
+        }
+    }
+
+    /// After the last fault, everything that is broken is found out within this time, in ms: silence, stalls, handshakes
+    /// and dials have their deadlines, and orderly ends have 10 s to write and 1 s to linger (`FLUSH_TIMEOUT`,
+    /// `LINGER_TIMEOUT`). Then endpoints need one step of their backoff to connect again.
+    #[must_use]
+    pub fn healing_ms(&self) -> u32 {
+        let (gateway, endpoint) = (&self.gateway, &self.endpoint);
+        let silence = gateway.client_idle_ms.max(gateway.server_idle_ms).max(endpoint.idle_ms);
+        let waits = gateway.stall_timeout_ms.max(gateway.auth_timeout_ms);
+        let dials = endpoint.connect_timeout_ms.max(endpoint.dial_timeout_ms).max(endpoint.close_timeout_ms);
+        silence + waits + dials + 4 * self.network.max_latency_ms + 3_000
+    }
+}
+
+fn bounds(
+    name: &'static str,
+    value: u32,
+    range: std::ops::RangeInclusive<u32>,
+    bounds: &'static str,
+) -> Result<(), PlanError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(PlanError::OutOfBounds { name, value: value.to_string(), bounds })
+}
+
+fn pick<T: Copy>(rng: &mut StdRng, choices: &[T]) -> T {
+    choices[rng.random_range(0..choices.len())]
+}
+
+impl Topology {
+    fn draw(rng: &mut StdRng) -> Self {
+        Self {
+            gateways: pick(rng, &[1, 1, 1, 2, 2, 3, 4]),
+            servers: pick(rng, &[1, 1, 2, 2, 3, 4, 6]),
+            client_hosts: pick(rng, &[1, 1, 2, 3]),
+            clients: match rng.random_range(0..20) {
+                0 => rng.random_range(100..300),
+                1..5 => rng.random_range(20..60),
+                _ => rng.random_range(2..16),
+            },
+            misfits: pick(rng, &[0, 0, 1, 2, 4]),
+        }
+    }
+}
+
+impl NetworkPlan {
+    fn draw(rng: &mut StdRng) -> Self {
+        let min_latency_ms = pick(rng, &[0, 1, 5, 20]);
+        let chop = Chop {
+            pending: pick(rng, &[0.0, 0.05, 0.3]),
+            tiny: pick(rng, &[0.0, 0.1, 0.5, 0.8]),
+            tiny_bytes: pick(rng, &[1, 3, 9, 40]),
+        };
+        Self {
+            min_latency_ms,
+            max_latency_ms: min_latency_ms + pick(rng, &[0, 5, 40, 150]),
+            socket_bytes: pick(rng, &[256, 1024, 4096, 16 * 1024, 64 * 1024]),
+            chop,
+        }
+    }
+}
+
+impl GatewayPlan {
+    fn draw(rng: &mut StdRng) -> Self {
+        let max_packet = pick(rng, &[64, 100, 1024, 4096, 80 * 1024, 512 * 1024]);
+        let frame = max_packet as usize + 4;
+        let client_ping_ms = pick(rng, &[0, 300, 1000, 3000]);
+        let server_ping_ms = pick(rng, &[0, 300, 1000, 3000]);
+        Self {
+            max_packet,
+            client_max_conn: pick(rng, &[0, 1, 2, 16, 16]),
+            client_queue_messages: pick(rng, &[1, 3, 20, 1000]),
+            client_queue_bytes: frame * pick(rng, &[1, 3, 20]),
+            server_queue_messages: pick(rng, &[1, 3, 20, 1000]),
+            server_queue_bytes: frame * pick(rng, &[1, 3, 20]),
+            client_ping_ms,
+            client_idle_ms: if client_ping_ms == 0 {
+                pick(rng, &[0, 2000, 6000])
+            } else {
+                client_ping_ms * pick(rng, &[2, 3])
+            },
+            server_ping_ms,
+            server_idle_ms: if server_ping_ms == 0 {
+                pick(rng, &[0, 2000, 6000])
+            } else {
+                server_ping_ms * pick(rng, &[2, 3])
+            },
+            auth_timeout_ms: pick(rng, &[500, 1500, 3000]),
+            stall_timeout_ms: pick(rng, &[500, 2000, 5000]),
+        }
+    }
+}
+
+impl EndpointPlan {
+    fn draw(rng: &mut StdRng) -> Self {
+        let ping_ms = pick(rng, &[400, 1000, 2000]);
+        Self {
+            ping_ms,
+            idle_ms: ping_ms * pick(rng, &[2, 3]),
+            connect_timeout_ms: pick(rng, &[800, 2000]),
+            dial_timeout_ms: pick(rng, &[100, 1000, 3000]),
+            send_queue_bytes: pick(rng, &[1, 500, 8 * 1024, 1024 * 1024]),
+            recv_queue_messages: pick(rng, &[1, 4, 50, 1024]),
+            recv_queue_bytes: pick(rng, &[100, 4096, 1024 * 1024]),
+            link_waits: rng.random_bool(0.5),
+            accept_queue: pick(rng, &[1, 8, 1024]),
+            close_timeout_ms: pick(rng, &[500, 3000]),
+        }
+    }
+}
+
+impl Workload {
+    fn draw(rng: &mut StdRng, max_packet: u32, socket_bytes: usize, clients: u32) -> Self {
+        // What takes longer than an endpoint's patience with a silent gateway proves nothing: its pings wait behind it.
+        let longest = (max_packet - 4).min(8 * socket_bytes as u32);
+        // A world of many clients is about their number, not about what each of them does.
+        let is_crowded = clients > 20;
+        let (conversations, messages, pause_ms) = if is_crowded {
+            (1, pick(rng, &[3, 10]), pick(rng, &[500, 2000]))
+        } else {
+            (pick(rng, &[1, 2, 5]), pick(rng, &[3, 10, 40]), pick(rng, &[0, 50, 500, 2000]))
+        };
+        Self {
+            link_ms: pick(rng, &[500, 3000, 10_000, 60_000]),
+            conversations,
+            messages,
+            message_bytes: pick(
+                rng,
+                &[longest, longest.min(20_000), longest.min(2000), longest.min(2000), longest.min(200)],
+            ),
+            pause_ms,
+            server_dials: pick(rng, &[0.0, 0.2, 0.8]),
+            slow_receivers: pick(rng, &[0.0, 0.0, 0.2]),
+        }
+    }
+}
+
+/// Swarm: each kind is on or off in a world, and the rate of all is drawn.
+fn draw_faults(rng: &mut StdRng, topology: &Topology, active_ms: u32) -> Vec<Fault> {
+    let enabled: Vec<u32> = (0..KINDS).filter(|_| rng.random_bool(0.3)).collect();
+    if enabled.is_empty() {
+        return Vec::new();
+    }
+    let count = pick(rng, &[1, 2, 4, 8, 14]);
+    let mut faults: Vec<Fault> = (0..count).map(|_| draw_fault(rng, topology, active_ms, &enabled)).collect();
+    faults.sort_by_key(|fault| fault.at_ms);
+    faults
+}
+
+fn draw_fault(rng: &mut StdRng, topology: &Topology, active_ms: u32, enabled: &[u32]) -> Fault {
+    let kind = draw_kind(pick(rng, enabled), topology, rng);
+    let at_ms = rng.random_range(0..active_ms - 1);
+    let longest = (active_ms - at_ms).min(pick(rng, &[50, 500, 3000, 8000]));
+    Fault { at_ms, len_ms: rng.random_range(1..=longest), kind }
+}

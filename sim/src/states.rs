@@ -1,0 +1,89 @@
+//! Interesting states: what a sweep has to reach now and then, or it proves little.
+//!
+//! The oracle marks them as it reads histories. A sweep counts in how many worlds each was reached.
+
+use std::fmt;
+
+macro_rules! states {
+    ($($name:ident: $text:literal,)+) => {
+        /// One interesting state of a world.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum State {
+            $(#[doc = $text] $name,)+
+        }
+
+        impl State {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+
+        impl fmt::Display for State {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$name => $text,)+ })
+            }
+        }
+    };
+}
+
+states! {
+    ClientDials: "a client's dial was accepted",
+    ServerDials: "a server's dial was accepted",
+    RefusedNobody: "a dial to nobody was refused",
+    RefusedQuota: "a dial beyond the client's quota was refused",
+    EmptyMessage: "an empty message was forwarded",
+    LargestMessage: "a message of the largest size was forwarded",
+    LateMessage: "a message on a connection closed before was answered by Close",
+    ForeignMessage: "a message on somebody else's connection was answered by Close",
+    ClosedByBoth: "both ends closed a connection before either was told",
+    ClosedWithQueue: "a connection was closed while messages were queued behind each other",
+    SlowClient: "a slow client was cut off",
+    HeldBack: "a client was held back by a full server",
+    HeldClientEnds: "a client ended while it was held back",
+    StalledServer: "a stalled server was closed",
+    Takeover: "a server ID was taken over",
+    TakeoverWithConns: "a server with open connections was taken over",
+    TakeoverWhileDialled: "a server was taken over while a dial to it was under way",
+    Asked: "a silent peer was pinged",
+    Answered: "a silent peer answered",
+    Echoed: "a peer's ping was echoed",
+    SilentClient: "a silent client was given up",
+    SilentServer: "a silent server was given up",
+    SilentMidFrame: "a peer fell silent inside a frame",
+    EofMidFrame: "a connection ended inside a frame",
+    ResetMidFrame: "a connection was reset inside a frame",
+    Malformed: "a malformed frame ended a session",
+    MalformedWithConns: "a malformed frame ended a session with open connections",
+    WrongKey: "a server with a wrong key was turned away",
+    HandshakeTimeout: "a handshake took too long",
+    StopWithConns: "a gateway was stopped while connections were open",
+    StopWithQueue: "a gateway was stopped while messages were queued",
+    KilledWithConns: "a gateway was killed while connections were open",
+    EndpointSilent: "an endpoint gave up a silent gateway",
+    EndpointSlow: "an endpoint closed a connection that was not received from",
+    DialTimeout: "a dial timed out at the endpoint",
+    LateAccept: "a connection that nobody wanted any more was closed by its dialler",
+    ManyClients: "more than a hundred clients were connected to one gateway",
+    ManyGateways: "a server had links to three gateways or more",
+    ConnectFailed: "an endpoint could not connect",
+    ClockJump: "the clock of a gateway's host jumped",
+    Storm: "thirty clients connected to a gateway within a second",
+}
+
+/// A set of states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct States(u64);
+
+const _: () = assert!(State::ALL.len() <= 64, "a set of states has 64 bits");
+
+impl States {
+    /// Adds one.
+    pub fn reach(&mut self, state: State) {
+        self.0 |= 1 << state as u64;
+    }
+
+    /// Whether it is there.
+    #[must_use]
+    pub fn has(self, state: State) -> bool {
+        self.0 & (1 << state as u64) != 0
+    }
+}
