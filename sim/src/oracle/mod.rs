@@ -2,10 +2,10 @@
 //!
 //! Two views of the same world, independent of each other:
 //!
-//! - [`gateway`]: a small model of one run of one gateway. It knows, byte for byte, what the gateway has read and what it
+//! - `gateway.rs`: a small model of one run of one gateway. It knows, byte for byte, what the gateway has read and what it
 //!   has written, and in which order; so it knows which messages, answers and Closes are owed, to whom, and what may not
 //!   be there at all. Rules 1 to 15.
-//! - [`apps`]: what applications sent to each other and got, end to end, through the endpoint library and whatever lies
+//! - `apps.rs`: what applications sent to each other and got, end to end, through the endpoint library and whatever lies
 //!   in between.
 //!
 //! Where the gateway may choose (a message crosses a Close), the model allows both. Where the network was at fault, it
@@ -13,7 +13,9 @@
 
 mod apps;
 mod gateway;
+mod incoming;
 mod model;
+mod outgoing;
 mod owed;
 mod pings;
 
