@@ -105,3 +105,25 @@ async fn closing_ends_everything_on_the_link() {
     assert!(matches!(dialling.await.unwrap(), Err(DialError::Link(LinkError::ClosedHere))));
     assert!(conn.recv().await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_closed_here_is_closed_at_once() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let mut conn = script.open(&client, 1).await;
+    conn.close();
+    script.expect(close(1)).await;
+    assert!(conn.recv().await.is_none());
+    assert!(matches!(conn.close_reason(), Some(CloseReason::ClosedHere)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_under_way_ends_with_its_link_and_not_with_its_deadline() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    let dialling = tokio::spawn(async move { client.dial(ServerId::new(7)).await.map(drop) });
+    script.expect(dial(7)).await;
+    drop(script);
+    let begun = Instant::now();
+    let dialled = dialling.await.unwrap();
+    assert!(matches!(dialled, Err(DialError::Link(_))), "{dialled:?}");
+    assert!(begun.elapsed() < SECOND);
+}

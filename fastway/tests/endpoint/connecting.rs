@@ -63,3 +63,22 @@ async fn a_server_that_is_turned_away_is_told_to_check_its_key() {
     assert!(matches!(end, LinkError::TurnedAway), "{end}");
     assert!(end.to_string().contains("key"), "{end}");
 }
+
+/// A gateway that says nothing for long and then goes has not turned the server away.
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_silent_gateway_goes_later_is_not_told_to_check_its_key() {
+    let config = EndpointConfig { keepalive: KeepaliveConfig::ANSWER_ONLY, ..EndpointConfig::default() };
+    let (network, mut listener) = listening().await;
+    let connecting = Server::connect(&network, ADDR, ServerId::new(9), b"key", config);
+    let (server, ()) = tokio::join!(connecting, async {
+        let mut stream = listener.accept().await.unwrap();
+        stream.write_all(b"12345678").await.unwrap();
+        stream.read_exact(&mut [0; 20]).await.unwrap();
+        tokio::spawn(async move {
+            sleep(SECOND * 11).await;
+            drop(stream);
+        });
+    });
+    let end = server.unwrap().ended().await;
+    assert!(matches!(end, LinkError::ClosedByGateway), "{end}");
+}

@@ -96,3 +96,21 @@ async fn what_came_before_a_failed_write_is_received() {
     }
     assert!(conn.recv().await.is_none());
 }
+
+/// The link goes on when its receiver does, not at its next look at the clock.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_waits_goes_on_at_once_when_there_is_room() {
+    let config = EndpointConfig {
+        recv_queue_messages: 1,
+        slow_receiver: SlowReceiver::LinkWaits,
+        ..EndpointConfig::default()
+    };
+    let (mut script, client) = Script::with_client(config).await;
+    let mut conn = script.open(&client, 1).await;
+    script.send([data(1, b"1"), data(1, b"2"), data(1, b"3")].concat()).await;
+    let begun = Instant::now();
+    for expected in ["1", "2", "3"] {
+        assert_eq!(conn.recv().await.unwrap(), expected);
+    }
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+}

@@ -130,3 +130,80 @@ async fn sending_on_a_dead_link_fails_also_while_the_link_waits_for_its_receiver
     assert!(matches!(client.dial(ServerId::new(7)).await, Err(DialError::Link(_))));
     assert_eq!(conn.recv().await.unwrap(), "1", "what came before is received");
 }
+
+/// Each waits for itself: nobody's place in the line is taken by another.
+#[tokio::test(start_paused = true)]
+async fn everybody_who_waits_for_room_gets_it() {
+    let config = EndpointConfig { send_queue_bytes: 1000, ..EndpointConfig::default() };
+    let (mut script, client) = Script::with_client(config).await;
+    let mut conns = Vec::new();
+    for number in 1..=3 {
+        conns.push(script.open(&client, number).await);
+    }
+    while timeout(SECOND, conns[0].send([1; 1000])).await.is_ok() {}
+    let send = |mut conn: VirtualConn| async move { (conn.send([2; 1000]).await, conn.flush().await) };
+    let waiting: Vec<_> = conns.into_iter().map(|conn| tokio::spawn(send(conn))).collect();
+    sleep(SECOND).await;
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    let reading = tokio::spawn(async move { while !script.frame().await.is_empty() {} });
+    for waiting in waiting {
+        let (sent, flushed) = timeout(SECOND, waiting).await.expect("it has room").unwrap();
+        assert!(sent.is_ok() && flushed.is_ok());
+    }
+    reading.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_stops_waiting_when_the_connection_ends() {
+    let config = EndpointConfig { send_queue_bytes: 1000, ..EndpointConfig::default() };
+    let (mut script, client) = Script::with_client(config).await;
+    let mut conn = script.open(&client, 1).await;
+    while timeout(SECOND, conn.send([1; 1000])).await.is_ok() {}
+    let (mut sender, _receiver) = conn.split();
+    let waiting = tokio::spawn(async move { (sender.send([2; 1000]).await, sender.close_reason()) });
+    sleep(SECOND).await;
+    script.send(close_by_gateway(1)).await;
+    let (sent, reason) = timeout(SECOND, waiting).await.expect("it is told").unwrap();
+    assert!(matches!(sent, Err(SendError::Closed(CloseReason::ClosedByRemote))), "{sent:?}");
+    assert!(matches!(reason, Some(CloseReason::ClosedByRemote)), "{reason:?}");
+}
+
+fn close_by_gateway(number: u32) -> Vec<u8> {
+    ToEndpoint::Close { conn: Some(conn(number)) }.encode().as_ref().to_vec()
+}
+
+/// The whole connection and its sending half alike.
+#[tokio::test(start_paused = true)]
+async fn as_a_sink_it_waits_for_room_flushes_and_closes() {
+    for split in [false, true] {
+        let config = EndpointConfig { send_queue_bytes: 1000, ..EndpointConfig::default() };
+        let (mut script, client) = Script::with_client(config).await;
+        let conn = script.open(&client, 1).await;
+        if split {
+            let (sender, _receiver) = conn.split();
+            use_as_sink(&mut script, sender).await;
+        } else {
+            use_as_sink(&mut script, conn).await;
+        }
+    }
+}
+
+async fn use_as_sink(script: &mut Script, mut sink: impl SinkExt<Bytes, Error = SendError> + Unpin) {
+    let message = Bytes::from_static(&[1; 1000]);
+    let mut sent = 0;
+    while timeout(SECOND, sink.feed(message.clone())).await.is_ok() {
+        sent += 1;
+        assert!(sent < 1000, "it waits for room");
+    }
+    assert!(timeout(SECOND, sink.flush()).await.is_err(), "the gateway reads nothing");
+    assert!(timeout(SECOND, sink.close()).await.is_err(), "what was sent goes first");
+    let reading = async {
+        for _ in 0..sent {
+            script.expect(data(1, &message)).await;
+        }
+    };
+    let (flushed, ()) = tokio::join!(sink.flush(), reading);
+    flushed.unwrap();
+    sink.close().await.unwrap();
+    script.expect(close(1)).await;
+}

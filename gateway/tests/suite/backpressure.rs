@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastway::keepalive::KeepaliveConfig;
+use fastway::net::MemoryNetwork;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::support::{Raw, TestGateway, config, config_with, threads, wire};
@@ -326,4 +327,23 @@ async fn rule_15_a_server_that_takes_a_little_now_and_then_is_not_stalled() {
         server.send(wire::close(99)).await;
     }
     assert_eq!(gateway.handle.counts().servers, 1);
+}
+
+/// Whoever asks and does not take the answers is not read from any more: its queue is bounded too.
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_server_that_pings_and_does_not_read_fills_its_queue_and_no_more() {
+    let config = config_with(|config| {
+        config.server.queue.messages = 10;
+        config.server.stall_timeout = SECOND * 3600;
+    });
+    let gateway = TestGateway::start_on(MemoryNetwork::with_pipe_bytes(100), config).await;
+    let mut server = gateway.server(7).await;
+    let sending = tokio::spawn(async move {
+        server.send(wire::ping().repeat(10_000)).await;
+        server
+    });
+    sleep(SECOND).await;
+    let queued = gateway.handle.counts().queued_bytes;
+    assert!((9..=11 * 9).contains(&queued), "{queued} bytes are queued");
+    assert!(!sending.is_finished());
 }
