@@ -138,14 +138,14 @@ fn shrink_and_print(plan: &Plan) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The commit that this was built from, as far as it can be found out.
-pub(crate) fn commit() -> String {
-    let described = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
-    let described = described.ok().filter(|output| output.status.success());
-    described.map_or_else(
-        || "unknown".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
+/// The commit that is checked out here, as far as it can be found out.
+pub(crate) fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output =
+            Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    git(&["rev-parse", "--short=12", "HEAD"])
 }
 
 /// To standard output. Whoever has closed it wants no more.

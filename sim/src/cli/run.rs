@@ -49,7 +49,8 @@ fn report(plan: &Plan, command: &str, outcome: &Outcome) -> ExitCode {
         ));
         return ExitCode::SUCCESS;
     };
-    let repeat = format!("git checkout {} && cargo run --release --bin {command} --trace html", commit());
+    let checkout = commit().map(|commit| format!("git checkout {commit} && ")).unwrap_or_default();
+    let repeat = format!("{checkout}cargo run --release --bin {command} --trace html");
     complain(&repeat);
     complain(&format!("\nviolated: {violation}\n\nthe last events that matter:"));
     violation.last.iter().for_each(|line| complain(line));

@@ -141,7 +141,8 @@ impl Sweep {
     fn summarise(&self, tally: &Tally, jobs: usize, elapsed: Duration) -> ExitCode {
         let Seeds { first, end } = self.seeds;
         let seconds = elapsed.as_secs_f64();
-        say(&format!("commit {}, seeds {first}..{end}, {jobs} threads, {seconds:.0} s", commit()));
+        let commit = commit().unwrap_or_else(|| "unknown".to_owned());
+        say(&format!("commit {commit}, seeds {first}..{end}, {jobs} threads, {seconds:.0} s"));
         say(&format!(
             "{} worlds, {:.1} a second and thread; {:.1} s simulated in the median; {:.1} million events",
             tally.worlds,
