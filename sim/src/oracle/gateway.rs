@@ -204,6 +204,7 @@ impl Model {
         let jumped = before.is_some_and(|before| ahead > before + 3 * i64::from(step.plan.tick_ms));
         if jumped {
             step.states.reach(State::ClockJump);
+            self.jumped_ms = Some(step.now());
             for link in self.links.values_mut() {
                 link.heard_jumped = true;
             }
@@ -324,7 +325,9 @@ impl Model {
         }
         let silence = local.saturating_sub(link.heard_local_ms);
         let idle_ms = step.idle_ms(link.side);
-        if idle_ms > 0 && silence + 1 >= idle_ms {
+        // When the clock jumps between a read and the next look, the gateway has heard the peer before, and we after it.
+        let has_jumped = self.jumped_ms.is_some_and(|at| at + 2 * step.plan.tick_ms >= step.now());
+        if idle_ms > 0 && (silence + 1 >= idle_ms || has_jumped) {
             step.states.reach(if link.side == Side::Client {
                 State::SilentClient
             } else {
@@ -372,7 +375,10 @@ impl Model {
     pub(super) fn was_full(&self, step: &Step<'_>, link: Link) -> bool {
         const DELIVERY_MS: u32 = 10_000;
         let physical = &self.links[&link];
-        let recently = physical.was_full_ms.is_some_and(|at| at + DELIVERY_MS >= step.now());
+        // While it is held back, what it had said waits, and so does its end.
+        let held_ms =
+            physical.held_until_ms.filter(|until| until + BOUND_MS >= step.now()).map_or(0, |_| 60_000);
+        let recently = physical.was_full_ms.is_some_and(|at| at + DELIVERY_MS + held_ms >= step.now());
         let now =
             physical.was_blocked_since(step.now().saturating_sub(BOUND_MS)) && self.may_be_full(step, link);
         recently || now

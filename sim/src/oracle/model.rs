@@ -24,6 +24,8 @@ pub(super) struct Model {
     pub(super) server_blocked_ms: Option<u32>,
     /// The gateway's clock minus the world's, in ms, as of the last event.
     pub(super) clock_ahead_ms: Option<i64>,
+    /// When the gateway's clock jumped last, in ms of the world.
+    pub(super) jumped_ms: Option<u32>,
     pub(super) recent_opens: VecDeque<u32>,
     /// The end of a connection that the last event closed in good order: its Conn ID, and whether it is the dialler's.
     pub(super) closed: Option<(u32, bool)>,
@@ -134,6 +136,7 @@ impl Model {
             blocked_servers: 0,
             server_blocked_ms: None,
             clock_ahead_ms: None,
+            jumped_ms: None,
             recent_opens: VecDeque::new(),
             closed: None,
         }

@@ -14,6 +14,8 @@ pub(super) struct Pings {
     owed_since_ms: u32,
     /// Whether the gateway ever asked on this link: from then on its count and ours can differ by what is queued.
     has_asked: bool,
+    /// Whether some Ping of the gateway may have been a question or an echo.
+    is_unsure: bool,
 }
 
 /// What an outgoing Ping was.
@@ -30,7 +32,7 @@ impl Pings {
         if self.unanswered > 0 {
             self.unanswered -= 1;
             // Near the end of the gateway's patience it may take it for a question.
-            if waited + 100 >= patience_ms {
+            if waited + 100 >= patience_ms || self.is_unsure {
                 self.echoes_at_most += 1;
             }
             return true;
@@ -58,7 +60,7 @@ impl Pings {
         if self.echoes_at_most > 0 {
             if is_silent && self.echoes_owed == 0 {
                 // Either. Whatever it was, the peer was asked.
-                (self.asked_local_ms, self.has_asked) = (local_ms, true);
+                (self.asked_local_ms, self.has_asked, self.is_unsure) = (local_ms, true, true);
                 return Ok(Meaning::Question);
             }
             self.echoes_at_most -= 1;
@@ -70,6 +72,8 @@ impl Pings {
             self.unanswered += 1;
             self.asked_local_ms = local_ms;
             self.has_asked = true;
+            // It may have waited to be written, and the gateway counts from before that.
+            self.is_unsure |= !is_silent || was_blocked;
             return Ok(Meaning::Question);
         }
         let text = format!(
