@@ -260,18 +260,6 @@ impl History {
         log.events.push(Event { at_ms, local_ms, what });
     }
 
-    /// Events so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.lock().events.len()
-    }
-
-    /// Whether nothing has happened yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Takes all events.
     #[must_use]
     pub fn take(&self) -> Vec<Event> {

@@ -431,7 +431,8 @@ impl World<'_> {
                 }
                 held.into_iter().for_each(|(from, to)| net.release(from, to));
             }
-            End::Silence(wire) => self.stage.net.lock().end_silence(wire),
+            // The kernels' patience with it is over.
+            End::Silence(wire) => self.stage.net.lock().reset(wire),
             End::Stall(host) => self.stage.net.lock().end_stall(host),
             End::Slowness(a, b) => {
                 let (a, b) = (self.hosts[a.0].as_str(), self.hosts[b.0].as_str());

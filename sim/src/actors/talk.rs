@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastway::endpoint::{CloseReason, ConnReceiver, ConnSender, VirtualConn};
+use futures_util::future::join;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
@@ -172,7 +173,7 @@ pub(super) async fn lead(stage: &Arc<Stage>, link: AppLink, conn: VirtualConn) {
         drop(hearing);
         saying.await;
     } else {
-        futures_join(saying, hearing).await;
+        join(saying, hearing).await;
     }
     if forgets_to_close {
         // Until the other side, the link, or the world comes to an end.
@@ -234,33 +235,13 @@ pub(super) async fn follow(stage: &Arc<Stage>, link: AppLink, conn: VirtualConn)
     stage.history.note(What::HalfDown(half, end));
 }
 
-async fn futures_join(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
-    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
-    let (mut a_done, mut b_done) = (false, false);
-    std::future::poll_fn(|cx| {
-        a_done = a_done || a.as_mut().poll(cx).is_ready();
-        b_done = b_done || b.as_mut().poll(cx).is_ready();
-        if a_done && b_done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-}
-
 /// One question, one answer, for the last stage: whether they came through.
-pub(super) async fn probe(mut conn: VirtualConn, stage: &Arc<Stage>, link: AppLink) -> bool {
-    let talker = Talker::new(stage, link, &conn, true);
-    let half = talker.half;
+pub(super) async fn probe(conn: VirtualConn, stage: &Arc<Stage>, link: AppLink) -> bool {
+    let half = Talker::new(stage, link, &conn, true).half;
+    let (mut sender, mut receiver) = conn.split();
     let question = first_message(half, 0, Ask::Echo, 1);
-    let mut answered = false;
-    if conn.send(&question).await.is_ok() {
-        stage.history.note(What::HalfSent(half, question.len() as u32, fnv(&question)));
-        if let Some(answer) = conn.recv().await {
-            let from =
-                answer.get(..4).map_or(0, |from| u32::from_le_bytes(from.try_into().expect("four bytes")));
-            stage.history.note(What::HalfMet(half, Half(from)));
-            stage.history.note(What::HalfGot(half, answer.len() as u32, fnv(&answer)));
-            answered = true;
-        }
-    }
-    stage.history.note(What::HalfDown(half, half_end(conn.close_reason())));
+    let answered = send(stage, half, &mut sender, &question).await
+        && receive(stage, half, &mut receiver).await.is_some();
+    stage.history.note(What::HalfDown(half, half_end(receiver.close_reason())));
     answered
 }

@@ -264,12 +264,7 @@ impl Net {
         self.wires[wire.0].silent = true;
     }
 
-    /// The kernels' patience with a silent connection is over: both ends that are left get a reset.
-    pub fn end_silence(&mut self, wire: WireId) {
-        self.reset(wire);
-    }
-
-    /// The same for every silent connection.
+    /// The kernels' patience is over: both ends of every silent connection get a reset.
     pub fn end_all_silence(&mut self) {
         self.wires.iter_mut().filter(|wire| wire.silent).for_each(|wire| wire.reset = [true; 2]);
         self.wake_everybody();
