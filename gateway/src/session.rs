@@ -314,11 +314,12 @@ impl<S: Stream> Session<S> {
             self.end_after_reading(End::Stalled);
             return self.read(cx);
         }
+        // It is the gateway that does not listen to a peer that is held back (rule 13). But it has to say something: the
+        // peer's own pings are not read, let alone echoed, and it would give the gateway up. So only what is due begins
+        // a new silence: if each look did, a look between two pings would put the next one off.
         let is_held = self.reader.is_held();
         let mut due = self.dispatch.keepalive.check(now);
-        if is_held {
-            // It is the gateway that does not listen (rule 13). But it has to say something: the peer's own pings are
-            // not read, let alone echoed, and it would give the gateway up.
+        if is_held && !matches!(due, Due::Nothing(_)) {
             self.dispatch.keepalive.heard(now);
             if due == Due::Expired {
                 due = self.dispatch.keepalive.check(now);

@@ -20,6 +20,11 @@ pub const VERSION: u32 = 1;
 /// The key of all servers.
 pub const KEY: &[u8] = b"open sesame";
 
+/// What waits at an endpoint goes out within so many journeys there and back, each with one socket buffer: at most 22 s in
+/// the slowest of networks. A megabyte over connections that buffer 256 bytes would keep everybody else waiting for longer
+/// than a world lasts.
+const MOST_JOURNEYS: usize = 64;
+
 /// The ports of every gateway.
 pub const CLIENT_PORT: u16 = 7010;
 /// The internal one.
@@ -216,7 +221,8 @@ impl Plan {
         let active_ms = rng.random_range(8_000..20_000);
         let network = NetworkPlan::draw(&mut labelled.rng("network", 0));
         let gateway = GatewayPlan::draw(&mut labelled.rng("gateway", 0));
-        let endpoint = EndpointPlan::draw(&mut labelled.rng("endpoint", 0));
+        let mut endpoint = EndpointPlan::draw(&mut labelled.rng("endpoint", 0));
+        endpoint.send_queue_bytes = endpoint.send_queue_bytes.min(MOST_JOURNEYS * network.socket_bytes);
         let rng = &mut labelled.rng("workload", 0);
         let workload = Workload::draw(rng, gateway.max_packet, network.socket_bytes, topology.clients);
         let faults = draw_faults(&mut labelled.rng("faults", 0), &topology, active_ms);

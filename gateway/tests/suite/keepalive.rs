@@ -248,6 +248,8 @@ async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
     let conn = client.open(7, &mut server).await;
     let message = wire::data(conn, &[1; 10_000]);
     let sending = tokio::spawn(async move {
+        // Between two looks at the clock: the looks of a held session must not put its pings off.
+        sleep(SECOND * 10).await;
         client.send(message.repeat(100)).await;
         client
     });
