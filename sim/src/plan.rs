@@ -485,12 +485,18 @@ impl Workload {
     fn draw(rng: &mut StdRng, max_packet: u32, socket_bytes: usize, clients: u32) -> Self {
         // What takes longer than an endpoint's patience with a silent gateway proves nothing: its pings wait behind it.
         let longest = (max_packet - 4).min(8 * socket_bytes as u32);
-        // A world of many clients is about their number, not about what each of them does.
+        // A world of many clients is about their number, not about what each of them does: one server has to cope with all
+        // that all of them say at once.
         let is_crowded = clients > 20;
         let (conversations, messages, pause_ms) = if is_crowded {
             (1, pick(rng, &[3, 10]), pick(rng, &[500, 2000]))
         } else {
             (pick(rng, &[1, 2, 5]), pick(rng, &[3, 10, 40]), pick(rng, &[0, 50, 500, 2000]))
+        };
+        let longest = if is_crowded {
+            longest.min((MOST_JOURNEYS * socket_bytes) as u32 / (clients * messages)).max(16)
+        } else {
+            longest
         };
         Self {
             link_ms: pick(rng, &[500, 3000, 10_000, 60_000]),
