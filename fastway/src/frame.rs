@@ -188,8 +188,20 @@ pub fn split(bytes: &[u8], max: MaxPacket) -> Result<Split<'_>, FrameError> {
 /// If the message is 4 GiB or longer, which no limit allows.
 pub fn encode(conn: ConnId, message: &[u8], out: &mut Vec<u8>) {
     out.reserve(HEADER_BYTES + message.len());
-    out.extend_from_slice(&header(Some(conn), message.len()));
+    out.extend_from_slice(&encode_header(conn, message.len()));
     out.extend_from_slice(message);
+}
+
+/// The eight bytes of a frame before its message of `message_bytes` bytes, for whoever writes the message itself.
+///
+/// The length is not checked against any limit: compare with [`MaxPacket::max_message_bytes`] first.
+///
+/// # Panics
+///
+/// If the message is 4 GiB or longer, which no limit allows.
+#[must_use]
+pub fn encode_header(conn: ConnId, message_bytes: usize) -> [u8; HEADER_BYTES] {
+    header(Some(conn), message_bytes)
 }
 
 /// The eight bytes before a message of `message_bytes` bytes; without a connection, before a command.
