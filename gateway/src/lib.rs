@@ -87,6 +87,7 @@ pub use config::{
 };
 pub use gateway::{BindError, Gateway, Handle};
 pub use router::Counts;
+pub use size::Size;
 
 /// Runs the binary `gateway`: flags and environment in, exit code out.
 #[must_use]

@@ -5,9 +5,20 @@ use std::str::FromStr;
 
 const UNITS: [(char, u32); 3] = [('K', 10), ('M', 20), ('G', 30)];
 
-/// A number of bytes.
+/// A number of bytes, as flags write it: parsed from `64`, `2K`, `512K`, `1M` or `1G`, and shown in the largest unit that
+/// divides it.
+///
+/// ```
+/// use fastway_gateway::Size;
+///
+/// assert_eq!("512K".parse(), Ok(Size(524_288)));
+/// assert_eq!(Size(2048).to_string(), "2K");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size(pub(crate) usize);
+pub struct Size(
+    /// The number.
+    pub usize,
+);
 
 impl FromStr for Size {
     type Err = String;

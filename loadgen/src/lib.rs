@@ -1,22 +1,25 @@
 //! The load-testing tool.
 
+mod arrivals;
+mod book;
+pub mod cli;
 mod clock;
+mod demo;
+mod desk;
+mod doctor;
+mod lane;
 mod ledger;
+mod limits;
+mod link;
 mod message;
 mod plan;
+pub mod run;
+mod shard;
 mod stats;
+mod target;
 mod timer;
 mod wake;
-
-pub mod cli {
-    //! What was typed.
-
-    /// Runs the process.
-    #[must_use]
-    pub fn main() -> std::process::ExitCode {
-        std::process::ExitCode::SUCCESS
-    }
-}
+mod work;
 
 pub use ledger::{Example, Fault, Ledger};
 pub use message::{MIN_MESSAGE_BYTES, Verify};

@@ -1,0 +1,832 @@
+//! One thread of this tool: its links, its share of the schedule, and the loop that drives both.
+//!
+//! A shard is one future that owns everything: no lock, no task, no message between its links. Each [`Shard::turn`] polls the
+//! links that have something to do, picks up what is due, and sets the alarm for what is due next.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use fastway::command::ToGateway;
+use fastway::id::{RemoteId, Side};
+use fastway::keepalive::{Due, Keepalive, KeepaliveConfig};
+use fastway::net::Network;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::coop::unconstrained;
+
+use crate::arrivals::{Arrivals, Share};
+use crate::book::Book;
+use crate::clock::{Clock, MILLI, Nanos, SECOND, nanos, thread_cpu};
+use crate::desk::Desk;
+use crate::lane::{self, Kind, Lane};
+use crate::ledger::Ledger;
+use crate::link::{Ended, Link, State};
+use crate::message::Filler;
+use crate::plan::{ArrivalKind, Load, Plan, Stage};
+use crate::stats::{ErrorKind, Errors, Interval, ThreadUse};
+use crate::timer::Timer;
+use crate::wake::Ready;
+use crate::work::Work;
+
+/// How often a shard looks at what is not due to the nanosecond.
+const LOOK_EVERY: Nanos = 20 * MILLI;
+
+/// Each link is looked at once in so many looks.
+const LOOKS: usize = 25;
+
+/// Links that are made at the same time.
+const CONNECTING: usize = 64;
+
+/// Failures in a row after which a run begins without a link.
+const FAILURES: u32 = 3;
+
+/// Before it is tried again, a link waits for this time, doubled with every failure up to `MOST_DOUBLINGS`.
+const BACKOFF: Nanos = 100 * MILLI;
+const MOST_DOUBLINGS: u32 = 4;
+
+/// Messages that are picked up before links have their turn again.
+const PICKS_PER_TURN: usize = 512;
+
+/// Lanes that are asked whether they are open before a message is not sent.
+const LANES_TRIED: usize = 64;
+
+/// Bytes that may wait for one link. Beyond that, messages are not sent.
+const WAITING_BYTES: usize = 16 * 1024 * 1024;
+
+/// A gateway that does not echo a server's ping is taken to have registered it after this time.
+const UNCONFIRMED: Nanos = SECOND;
+
+/// What the threads of a run are told.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    /// One of [`Order`].
+    order: AtomicU8,
+    /// When the first message is due.
+    start: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// What a thread has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Order {
+    /// Connect servers.
+    Servers,
+    /// Connect clients too.
+    Clients,
+    /// Send.
+    Run,
+}
+
+impl Control {
+    pub(crate) fn connect_clients(&self) {
+        self.order.store(Order::Clients as u8, Ordering::Release);
+    }
+
+    pub(crate) fn start(&self, at: Nanos) {
+        self.start.store(at, Ordering::Release);
+        self.order.store(Order::Run as u8, Ordering::Release);
+    }
+
+    /// Nothing more is sent; what is open may come back.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn is(&self, order: Order) -> bool {
+        self.order.load(Ordering::Acquire) >= order as u8
+    }
+}
+
+/// What a thread tells.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// How many of its links and lanes are there.
+    Progress { thread: usize, links: u64, lanes: u64 },
+    ServersUp,
+    /// As many clients as can be had are there.
+    ClientsUp,
+    Interval(Box<Interval>),
+    /// It cannot go on.
+    Failed(String),
+    Done(Box<Report>),
+}
+
+/// What a thread tells at its end.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) there: Ledger,
+    pub(crate) back: Ledger,
+    pub(crate) errors: Errors,
+    pub(crate) used: ThreadUse,
+    pub(crate) window: (Nanos, Nanos),
+}
+
+/// What all threads of a run have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common<N> {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) networks: Arc<[N]>,
+    pub(crate) clock: Clock,
+    pub(crate) filler: Arc<Filler>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) events: UnboundedSender<Event>,
+}
+
+/// Where a thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Servers,
+    /// Waits for the servers of other threads.
+    ServersUp,
+    Clients,
+    /// Waits for the clients of other threads, or for the start.
+    ClientsUp,
+    Running,
+    /// Nothing more is sent; what is open is waited for until then.
+    Draining(Nanos),
+    Done,
+}
+
+/// See the module.
+pub(crate) struct Shard<N: Network> {
+    common: Common<N>,
+    share: Share,
+    links: Vec<Link<N::Stream>>,
+    work: Work,
+    ready: Arc<Ready>,
+    woken: Vec<u32>,
+    dirty: Vec<u32>,
+    timer: Timer,
+    to_connect: VecDeque<u32>,
+    connecting: usize,
+    step: Step,
+    /// The lanes in the order in which they get messages, and the next of them.
+    order: Vec<u32>,
+    turn_of: usize,
+    messages: Option<Peekable<Arrivals>>,
+    churn: Option<Peekable<Arrivals>>,
+    reconnects: Option<Peekable<Arrivals>>,
+    calls: Option<Peekable<Arrivals>>,
+    /// The earliest of them.
+    next_due: Nanos,
+    rng: StdRng,
+    next_look: Nanos,
+    looks: usize,
+    next_interval: Nanos,
+    /// Since when nothing is connected.
+    alone_since: Option<Nanos>,
+    used: ThreadUse,
+    cpu_before: Option<(Nanos, Nanos)>,
+}
+
+/// Random numbers for one thread and one use.
+pub(crate) fn rng(seed: u64, label: u64, thread: usize) -> StdRng {
+    StdRng::seed_from_u64(seed.wrapping_add(label << 56).wrapping_add((thread as u64) << 40))
+}
+
+impl<N: Network> Shard<N> {
+    /// A thread's share of the plan, in the runtime that calls.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel gives no timer.
+    pub(crate) fn new(common: Common<N>, share: Share) -> io::Result<Self> {
+        let (plan, clock) = (common.plan.clone(), common.clock);
+        let closed_loop = match plan.load {
+            Load::Closed { inflight } => Some(inflight),
+            Load::Open { .. } => None,
+        };
+        let part = |all: u64| all / share.of as u64 + u64::from(all % share.of as u64 > share.index as u64);
+        let max = plan.max_packet.max_message_bytes();
+        let work = Work::new(
+            Book::new(clock),
+            common.filler.clone(),
+            plan.verify,
+            closed_loop,
+            plan.count.map_or(u64::MAX, part),
+            (plan.sizes, max),
+            rng(plan.seed, 1, share.index),
+        );
+        let mut shard = Self {
+            timer: Timer::new(clock)?,
+            common,
+            share,
+            links: Vec::new(),
+            work,
+            ready: Arc::default(),
+            woken: Vec::new(),
+            dirty: Vec::new(),
+            to_connect: VecDeque::new(),
+            connecting: 0,
+            step: Step::Servers,
+            order: Vec::new(),
+            turn_of: 0,
+            messages: None,
+            churn: None,
+            reconnects: None,
+            calls: None,
+            next_due: Nanos::MAX,
+            rng: rng(plan.seed, 2, share.index),
+            next_look: 0,
+            looks: 0,
+            next_interval: Nanos::MAX,
+            alone_since: None,
+            used: ThreadUse::default(),
+            cpu_before: None,
+        };
+        shard.add_servers(&plan);
+        Ok(shard)
+    }
+
+    /// Runs to the end of the plan, or until it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the timer fails.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        unconstrained(poll_fn(|cx| self.turn(cx))).await
+    }
+
+    fn add_servers(&mut self, plan: &Plan) {
+        for number in (0..plan.servers * plan.targets.len()).skip(self.share.index).step_by(self.share.of) {
+            let id = u64::from(plan.first_server_id) + (number / plan.targets.len()) as u64;
+            self.add_link(Side::Server, id, number % plan.targets.len());
+        }
+    }
+
+    fn add_clients(&mut self, plan: &Plan) {
+        for client in (0..plan.clients).skip(self.share.index).step_by(self.share.of) {
+            let link = self.add_link(Side::Client, client as u64 + 1, client % plan.targets.len());
+            for conn in 0..plan.conns_per_client {
+                let server = (client * plan.conns_per_client + conn) % plan.dialled_servers;
+                let remote = RemoteId::new(plan.first_server_id + server as u32);
+                let lane = self.work.lanes.len() as u32;
+                self.work.lanes.push(Lane::new(link, remote, Kind::Client));
+                self.links[link as usize].desk.lanes.push(lane);
+                self.order.push(lane);
+            }
+        }
+        self.order.shuffle(&mut self.rng);
+    }
+
+    fn add_link(&mut self, side: Side, number: u64, target: usize) -> u32 {
+        let index = self.links.len() as u32;
+        let desk = Desk::new(side, number, target, index, self.keepalive());
+        self.links.push(Link::new(desk, self.ready.alert(index)));
+        self.work.is_ending.push(false);
+        self.to_connect.push_back(index);
+        index
+    }
+
+    fn keepalive(&self) -> Keepalive {
+        let now = self.work.instant(self.common.clock.now());
+        Keepalive::new(KeepaliveConfig::every(self.common.plan.ping_interval), now)
+    }
+
+    // ---- The loop ----
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.timer.poll(cx)?.is_ready() {}
+        let mut woken = std::mem::take(&mut self.woken);
+        self.ready.take(&mut woken, cx.waker());
+        for &index in &woken {
+            self.poll_link(index);
+            if self.next_due != Nanos::MAX {
+                self.pick_up();
+            }
+        }
+        woken.clear();
+        self.woken = woken;
+        self.pick_up();
+        let now = self.common.clock.now();
+        if now >= self.next_look {
+            self.look(now);
+            if self.step == Step::Done {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let next = self.next_due.min(self.next_look);
+        if next <= self.common.clock.now() {
+            cx.waker().wake_by_ref();
+        } else {
+            self.timer.set(next)?;
+        }
+        Poll::Pending
+    }
+
+    fn poll_link(&mut self, index: u32) {
+        let plan = &self.common.plan;
+        let link = &mut self.links[index as usize];
+        match link.poll(&plan.key.0, plan.max_packet, &mut self.work) {
+            Ok(false) => {}
+            Ok(true) => self.link_is_up(index),
+            Err(ended) => self.link_has_ended(index, ended),
+        }
+        if self.work.is_ending[index as usize] {
+            self.end_if_quiet(index);
+        }
+    }
+
+    // ---- Links ----
+
+    fn connect_some(&mut self, now: Nanos) {
+        while self.connecting < CONNECTING
+            && let Some(index) = self.to_connect.pop_front()
+        {
+            let keepalive = self.keepalive();
+            let (plan, networks) = (&self.common.plan, &self.common.networks);
+            let link = &mut self.links[index as usize];
+            let target = &plan.targets[link.desk.target];
+            let addr = match link.desk.side {
+                Side::Client => target.client_addr.clone(),
+                Side::Server => target.server_addr.clone(),
+            };
+            let network = networks[index as usize % networks.len()].clone();
+            link.desk.keepalive = keepalive;
+            let deadline = now + nanos(plan.connect_timeout);
+            link.connect(async move { network.connect(&addr).await }, now, deadline);
+            self.connecting += 1;
+        }
+    }
+
+    fn link_is_up(&mut self, index: u32) {
+        self.connecting -= 1;
+        let now = self.common.clock.now();
+        let link = &mut self.links[index as usize];
+        link.failures = 0;
+        link.up_since = now;
+        self.work.book.interval.metrics.connect.record(now.saturating_sub(link.meant));
+        for lane in link.desk.lanes.clone() {
+            link.desk.dial(lane, now, &mut self.work);
+        }
+        self.write(index);
+    }
+
+    fn link_has_ended(&mut self, index: u32, ended: Ended) {
+        let now = self.common.clock.now();
+        let link = &mut self.links[index as usize];
+        let was_up = link.is_up();
+        if !was_up {
+            self.connecting -= 1;
+            link.failures += 1;
+        }
+        let target = &self.common.plan.targets[link.desk.target];
+        let (name, addr) = match link.desk.side {
+            Side::Client => (link.desk.name(), &target.client_addr),
+            Side::Server => (link.desk.name(), &target.server_addr),
+        };
+        let text = format!("{name} at {addr}: {}", ended.text);
+        if self.step == Step::Servers {
+            let _ = self.common.events.send(Event::Failed(text.clone()));
+        }
+        let backoff = BACKOFF << link.failures.min(MOST_DOUBLINGS);
+        let backoff = backoff + self.rng.random_range(0..=backoff / 2);
+        self.work.book.error(ended.kind, || text);
+        self.work.is_ending[index as usize] = false;
+        self.links[index as usize].end(State::Down(now + backoff), now, &mut self.work);
+    }
+
+    fn write(&mut self, index: u32) {
+        if let Err(ended) = self.links[index as usize].write(&mut self.work) {
+            self.link_has_ended(index, ended);
+        }
+    }
+
+    fn mark_dirty(&mut self, index: u32) {
+        let link = &mut self.links[index as usize];
+        if !link.is_dirty {
+            link.is_dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    fn write_dirty(&mut self) {
+        while let Some(index) = self.dirty.pop() {
+            self.write(index);
+        }
+    }
+
+    /// A link that is to be made again ends when its last echo is there.
+    fn end_if_quiet(&mut self, index: u32) {
+        let link = &mut self.links[index as usize];
+        let lanes = &self.work.lanes;
+        if link.desk.lanes.iter().any(|lane| lanes[*lane as usize].under_way() > 0) {
+            return;
+        }
+        let now = self.common.clock.now();
+        self.work.is_ending[index as usize] = false;
+        self.work.book.interval.tally.reconnected += 1;
+        link.end(State::Queued, now, &mut self.work);
+        self.to_connect.push_back(index);
+        self.connect_some(now);
+    }
+
+    // ---- What is due ----
+
+    fn pick_up(&mut self) {
+        let now = self.common.clock.now();
+        if now < self.next_due {
+            return;
+        }
+        self.pick_up_messages(now);
+        if take_due(&mut self.churn, now).is_some()
+            && let Some(lane) = self.next_open_lane()
+        {
+            self.churn_lane(lane);
+        }
+        if take_due(&mut self.reconnects, now).is_some()
+            && let Some(lane) = self.next_open_lane()
+        {
+            self.reconnect(self.work.lanes[lane as usize].link);
+        }
+        if let Some(meant) = take_due(&mut self.calls, now) {
+            self.call(meant);
+        }
+        self.write_dirty();
+        self.next_due = [&mut self.messages, &mut self.churn, &mut self.reconnects, &mut self.calls]
+            .into_iter()
+            .filter_map(|arrivals| arrivals.as_mut()?.peek().copied())
+            .min()
+            .unwrap_or(Nanos::MAX);
+    }
+
+    fn pick_up_messages(&mut self, now: Nanos) {
+        for _ in 0..PICKS_PER_TURN {
+            let Some(intended) = take_due(&mut self.messages, now) else { return };
+            if self.work.asked >= self.work.asked_at_most {
+                self.messages = None;
+                return;
+            }
+            self.work.book.due(intended);
+            let lane = self.next_open_lane();
+            let Some((lane, link)) = lane.map(|lane| (lane, self.work.lanes[lane as usize].link)) else {
+                self.not_sent("no virtual connection was open");
+                continue;
+            };
+            let desk = &mut self.links[link as usize].desk;
+            if desk.waiting_bytes() > WAITING_BYTES {
+                self.not_sent("16 MiB waited to be written to its link already: the gateway takes nothing");
+                continue;
+            }
+            desk.ask(lane, intended, now, &mut self.work);
+            self.mark_dirty(link);
+        }
+    }
+
+    fn not_sent(&mut self, why: &str) {
+        self.work.book.interval.tally.not_sent += 1;
+        self.work.book.error(ErrorKind::NotSent, || why.to_owned());
+    }
+
+    /// The next lane that is open, in turn.
+    fn next_open_lane(&mut self) -> Option<u32> {
+        for _ in 0..LANES_TRIED.min(self.order.len()) {
+            let lane = self.order[self.turn_of];
+            self.turn_of = (self.turn_of + 1) % self.order.len();
+            if self.work.lanes[lane as usize].state == lane::State::Open {
+                return Some(lane);
+            }
+        }
+        None
+    }
+
+    /// Closes a virtual connection, to dial it again.
+    fn churn_lane(&mut self, lane: u32) {
+        let churned = &mut self.work.lanes[lane as usize];
+        churned.state = lane::State::Retiring;
+        let (link, is_quiet) = (churned.link, churned.under_way() == 0);
+        if is_quiet {
+            self.links[link as usize].desk.close(lane, &mut self.work);
+            self.mark_dirty(link);
+        }
+    }
+
+    /// Ends a client's link, to make it again.
+    fn reconnect(&mut self, index: u32) {
+        self.work.is_ending[index as usize] = true;
+        for lane in &self.links[index as usize].desk.lanes {
+            let retired = &mut self.work.lanes[*lane as usize];
+            if retired.state == lane::State::Open {
+                retired.state = lane::State::Retiring;
+            }
+        }
+        self.end_if_quiet(index);
+    }
+
+    /// A server dials a client that has dialled it.
+    fn call(&mut self, meant: Nanos) {
+        let servers = self.links.iter().take_while(|link| link.desk.side == Side::Server).count();
+        let Some(index) = servers.checked_sub(1).map(|last| self.rng.random_range(0..=last)) else { return };
+        let link = &self.links[index];
+        if !link.is_up() || link.desk.callers.is_empty() {
+            return;
+        }
+        let remote = link.desk.callers[self.rng.random_range(0..link.desk.callers.len())];
+        let mut lane = Lane::new(index as u32, remote, Kind::Call);
+        let place = match self.work.free_calls.pop() {
+            Some(place) => {
+                // What the socket still has to take of the lane's last connection must not be taken for its next one's.
+                lane.generation = self.work.lanes[place as usize].generation;
+                self.work.lanes[place as usize] = lane;
+                place
+            }
+            None => {
+                self.work.lanes.push(lane);
+                self.work.lanes.len() as u32 - 1
+            }
+        };
+        self.links[index].desk.dial(place, meant, &mut self.work);
+        self.mark_dirty(index as u32);
+    }
+
+    // ---- What is looked at now and then ----
+
+    fn look(&mut self, now: Nanos) {
+        let late = now - self.next_look.max(self.work.book.window.0).min(now);
+        if self.step == Step::Running && now < self.work.book.window.1 {
+            self.used.stood_still_ns = self.used.stood_still_ns.max(late);
+        }
+        self.next_look = (self.next_look + LOOK_EVERY).max(now + LOOK_EVERY / 2);
+        self.looks += 1;
+        self.connect_some(now);
+        for index in (self.looks % LOOKS..self.links.len()).step_by(LOOKS) {
+            self.look_at(index, now);
+        }
+        self.dial_again(now);
+        self.write_dirty();
+        if now >= self.next_interval {
+            self.end_interval(now);
+        }
+        self.take_step(now);
+    }
+
+    fn look_at(&mut self, index: usize, now: Nanos) {
+        let plan = &self.common.plan;
+        let link = &mut self.links[index];
+        let ended = match &link.state {
+            State::Down(at) if now >= *at => {
+                link.state = State::Queued;
+                self.to_connect.push_back(index as u32);
+                return;
+            }
+            State::Connecting(_, deadline) | State::Handshake(_, _, _, deadline) if now >= *deadline => {
+                let text = format!(
+                    "no connection within {:?}; check the address, and that servers connect to the internal port",
+                    plan.connect_timeout
+                );
+                Some(Ended { kind: ErrorKind::ConnectTimeout, text })
+            }
+            State::Up(..) => match link.desk.keepalive.check(self.work.instant(now)) {
+                Due::Expired => {
+                    let text = format!("nothing came for {:?}", plan.ping_interval * 2);
+                    Some(Ended { kind: ErrorKind::Silent, text })
+                }
+                Due::Ping(_) => {
+                    link.desk.command_out(ToGateway::Ping);
+                    None
+                }
+                Due::Nothing(_) => None,
+            },
+            _ => return,
+        };
+        if let Some(ended) = ended {
+            return self.link_has_ended(index as u32, ended);
+        }
+        let timeout = nanos(plan.dial_timeout);
+        while let Some((_, lane, at)) = link.desk.dials.front().copied()
+            && at + timeout <= now
+        {
+            link.desk.dials.pop_front();
+            self.work.lanes[lane as usize].state = lane::State::Down;
+            let (name, timeout) = (link.desk.name(), plan.dial_timeout);
+            self.work.book.error(ErrorKind::DialTimeout, || {
+                format!("{name}: no answer to a dial within {timeout:?}; the gateway is overloaded")
+            });
+            match self.work.lanes[lane as usize].kind {
+                Kind::Client => self.work.dial_again(lane),
+                Kind::Call => self.work.end_call(lane),
+            }
+        }
+        if !std::mem::take(&mut link.was_busy) {
+            link.desk.release_spare();
+        }
+        if link.desk.waiting_bytes() > 0 {
+            self.mark_dirty(index as u32);
+        }
+    }
+
+    fn dial_again(&mut self, now: Nanos) {
+        while let Some((at, lane)) = self.work.redials.front().copied()
+            && at <= now
+        {
+            self.work.redials.pop_front();
+            let down = &self.work.lanes[lane as usize];
+            let link = down.link;
+            // If the link was made again meanwhile, the lane was dialled with it.
+            if down.state == lane::State::Down
+                && self.links[link as usize].is_up()
+                && !self.work.is_ending[link as usize]
+                && !matches!(self.step, Step::Draining(_) | Step::Done)
+            {
+                self.links[link as usize].desk.dial(lane, now, &mut self.work);
+                self.mark_dirty(link);
+            }
+        }
+    }
+
+    fn end_interval(&mut self, now: Nanos) {
+        let fresh = Interval {
+            index: self.work.book.interval.index + 1,
+            from_ns: now,
+            ..Interval::default()
+        };
+        let mut interval = std::mem::replace(&mut self.work.book.interval, fresh);
+        interval.to_ns = now;
+        interval.open_links = self.links.iter().filter(|link| link.is_up()).count() as u64;
+        interval.open_conns = self.work.open_lanes;
+        let _ = self.common.events.send(Event::Interval(Box::new(interval)));
+        while self.next_interval <= now {
+            self.next_interval = self.next_interval.saturating_add(nanos(self.common.plan.interval));
+        }
+    }
+
+    // ---- The steps of a run ----
+
+    fn take_step(&mut self, now: Nanos) {
+        let plan = self.common.plan.clone();
+        if self.common.control.is_stopped() && !matches!(self.step, Step::Draining(_) | Step::Done) {
+            self.stop_sending(now);
+        }
+        match self.step {
+            Step::Servers => {
+                self.tell_progress();
+                let is_there = |link: &Link<N::Stream>| {
+                    link.is_up() && (link.desk.is_confirmed || now >= link.up_since + UNCONFIRMED)
+                };
+                if self.links.iter().all(is_there) {
+                    self.step = Step::ServersUp;
+                    let _ = self.common.events.send(Event::ServersUp);
+                }
+            }
+            Step::ServersUp if self.common.control.is(Order::Clients) => {
+                self.add_clients(&plan);
+                self.step = Step::Clients;
+            }
+            Step::Clients => {
+                self.tell_progress();
+                let is_done = |link: &Link<N::Stream>| {
+                    link.is_up() && link.desk.dials.is_empty() || link.failures >= FAILURES
+                };
+                if self.links.iter().all(is_done) {
+                    self.step = Step::ClientsUp;
+                    let _ = self.common.events.send(Event::ClientsUp);
+                }
+            }
+            Step::ClientsUp if self.common.control.is(Order::Run) => self.begin(&plan),
+            Step::Running => self.look_at_run(now),
+            Step::Draining(until) => {
+                let is_over = |lane: &Lane| lane.under_way() == 0;
+                if now >= until || self.work.lanes.iter().all(is_over) {
+                    self.finish(now);
+                }
+            }
+            Step::ServersUp | Step::ClientsUp | Step::Done => {}
+        }
+        if matches!(self.step, Step::Clients | Step::Running) {
+            self.look_for_company(now);
+        }
+    }
+
+    fn tell_progress(&self) {
+        let links = self.links.iter().filter(|link| link.is_up()).count() as u64;
+        let event = Event::Progress { thread: self.share.index, links, lanes: self.work.open_lanes };
+        let _ = self.common.events.send(event);
+    }
+
+    fn begin(&mut self, plan: &Plan) {
+        let start = self.common.control.start.load(Ordering::Acquire);
+        let from = start + nanos(plan.warm_up);
+        let book = &mut self.work.book;
+        book.window = (from, plan.duration.map_or(Nanos::MAX, |duration| from + nanos(duration)));
+        book.has_begun = true;
+        // What was measured of connecting and dialling until now belongs to the first interval.
+        book.interval.from_ns = start;
+        self.next_interval = start + nanos(plan.interval);
+        self.work.is_sending = true;
+        self.step = Step::Running;
+        let (share, index) = (self.share, self.share.index);
+        let at_rate = |per_second: f64, label| {
+            let rng = rng(plan.seed, label, index);
+            (per_second > 0.0).then(|| {
+                Arrivals::at_rate(ArrivalKind::Poisson, per_second, start, share, rng).peekable()
+            })
+        };
+        self.churn = at_rate(plan.churn, 3);
+        self.reconnects = at_rate(plan.reconnects, 4);
+        // Those who have a server make the calls, each its share of them.
+        self.calls = at_rate(plan.calls, 5).filter(|_| plan.servers > 0);
+        self.next_due = start;
+        match &plan.load {
+            Load::Open { stages, arrivals } => {
+                let first = stages.first().map_or(0.0, |stage| stage.from);
+                let warm_up = Stage { duration: plan.warm_up, from: first, to: first };
+                let stages: Vec<Stage> =
+                    std::iter::once(warm_up).filter(|stage| !stage.duration.is_zero()).chain(stages.clone()).collect();
+                let arrivals = Arrivals::new(*arrivals, stages, start, share, rng(plan.seed, 6, index));
+                self.messages = Some(arrivals.peekable());
+            }
+            Load::Closed { .. } => self.begin_closed_loop(),
+        }
+    }
+
+    fn begin_closed_loop(&mut self) {
+        for position in 0..self.order.len() {
+            let lane = self.order[position];
+            if self.work.lanes[lane as usize].state != lane::State::Open {
+                continue;
+            }
+            let link = self.work.lanes[lane as usize].link;
+            let now = self.common.clock.now();
+            for _ in 0..self.work.inflight() {
+                self.links[link as usize].desk.ask(lane, now, now, &mut self.work);
+            }
+            self.mark_dirty(link);
+        }
+        self.write_dirty();
+    }
+
+    fn look_at_run(&mut self, now: Nanos) {
+        let window = self.work.book.window;
+        if self.cpu_before.is_none() && now >= window.0 {
+            self.cpu_before = Some((thread_cpu(), now));
+        }
+        let has_load = self.common.plan.clients > 0;
+        let is_sent = self.work.asked >= self.work.asked_at_most
+            || (self.work.closed_loop.is_none() && self.messages.as_mut().is_none_or(|next| next.peek().is_none()));
+        if now >= window.1 || (has_load && is_sent) {
+            self.stop_sending(now);
+        }
+    }
+
+    fn stop_sending(&mut self, now: Nanos) {
+        let book = &mut self.work.book;
+        book.window.1 = book.window.1.min(now).max(book.window.0.min(now));
+        if let Some((cpu, since)) = self.cpu_before {
+            self.used.cpu_ns = thread_cpu() - cpu;
+            self.used.wall_ns = now - since;
+        }
+        self.work.is_sending = false;
+        (self.messages, self.churn, self.reconnects, self.calls) = (None, None, None, None);
+        self.next_due = Nanos::MAX;
+        self.step = Step::Draining(now + nanos(self.common.plan.grace));
+    }
+
+    fn finish(&mut self, now: Nanos) {
+        for lane in &mut self.work.lanes {
+            lane.give_up(&mut self.work.book, now);
+        }
+        self.end_interval(now);
+        let book = &mut self.work.book;
+        let report = Report {
+            there: std::mem::take(&mut book.there),
+            back: std::mem::take(&mut book.back),
+            errors: std::mem::take(&mut book.errors),
+            used: self.used,
+            window: book.window,
+        };
+        let _ = self.common.events.send(Event::Done(Box::new(report)));
+        self.step = Step::Done;
+    }
+
+    /// Without a single link for too long, there is nothing to be learnt any more.
+    fn look_for_company(&mut self, now: Nanos) {
+        if self.links.is_empty() || self.links.iter().any(Link::is_up) {
+            self.alone_since = None;
+            return;
+        }
+        let since = *self.alone_since.get_or_insert(now);
+        if now >= since + nanos(self.common.plan.give_up) {
+            let example = self.work.book.errors.0.values().max_by_key(|group| group.last_ns);
+            let example = example.map_or_else(String::new, |group| format!(": {}", group.example));
+            let text = format!("no link was up for {:?}{example}", self.common.plan.give_up);
+            let _ = self.common.events.send(Event::Failed(text));
+        }
+    }
+}
+
+/// The next time of a schedule, if it has come.
+fn take_due(arrivals: &mut Option<Peekable<Arrivals>>, now: Nanos) -> Option<Nanos> {
+    arrivals.as_mut()?.next_if(|at| *at <= now)
+}
