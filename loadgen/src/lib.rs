@@ -13,6 +13,7 @@ mod limits;
 mod link;
 mod live;
 mod message;
+pub mod null_gateway;
 mod plan;
 pub mod report;
 pub mod run;
