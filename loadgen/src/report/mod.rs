@@ -1,0 +1,16 @@
+//! What a run leaves behind: the report on the terminal ([`text`]), the same for programs ([`json`]), and what was measured in
+//! each interval, as histograms ([`HdrLog`]) and as a table ([`Series`]).
+
+pub(crate) mod format;
+mod hdr;
+mod json;
+mod page;
+#[cfg(test)]
+pub(crate) mod sample;
+mod series;
+mod text;
+
+pub use hdr::HdrLog;
+pub use json::json;
+pub use series::Series;
+pub use text::text;
