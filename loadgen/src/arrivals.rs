@@ -38,13 +38,7 @@ pub(crate) struct Share {
 
 impl Arrivals {
     /// The schedule that begins at `from`.
-    pub(crate) fn new(
-        kind: ArrivalKind,
-        stages: Vec<Stage>,
-        from: Nanos,
-        share: Share,
-        rng: StdRng,
-    ) -> Self {
+    pub(crate) fn new(kind: ArrivalKind, stages: Vec<Stage>, from: Nanos, share: Share, rng: StdRng) -> Self {
         let mut arrivals =
             Self { kind, rng, stages, stage: 0, stage_from: from, due_before: 0.0, next: 0.0, share };
         arrivals.next = match kind {

@@ -33,7 +33,11 @@ impl Gateway {
                 max_conn: defaults.client.max_conn.max(plan.conns_per_client),
                 ..defaults.client
             },
-            server: ServerConfig { addr: any_port, key: ServerKey::new(plan.key.0.clone()), ..defaults.server },
+            server: ServerConfig {
+                addr: any_port,
+                key: ServerKey::new(plan.key.0.clone()),
+                ..defaults.server
+            },
             max_packet: plan.max_packet,
             ..Config::default()
         };
@@ -48,7 +52,9 @@ impl Gateway {
                 server_addr: gateway.server_addr().to_string(),
             },
         );
-        std::thread::Builder::new().name("gateway".to_owned()).spawn(move || runtime.block_on(gateway.run()))?;
+        std::thread::Builder::new()
+            .name("gateway".to_owned())
+            .spawn(move || runtime.block_on(gateway.run()))?;
         Ok(Self { handle, target })
     }
 

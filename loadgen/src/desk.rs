@@ -8,9 +8,8 @@ use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
 use rustc_hash::FxHashMap;
 
-use crate::book::Book;
 use crate::clock::Nanos;
-use crate::lane::{Kind, Lane, State};
+use crate::lane::{Kind, State};
 use crate::ledger::{Fault, Incoming, Place};
 use crate::message::{self, Header, Way};
 use crate::stats::ErrorKind;
@@ -117,8 +116,7 @@ impl Desk {
             }
             Some(Role::Echoes(_)) => self.question(conn, frame, work),
             None => {
-                let fault =
-                    if self.closed.contains(&conn) { Fault::AfterClose } else { Fault::Misrouted };
+                let fault = if self.closed.contains(&conn) { Fault::AfterClose } else { Fault::Misrouted };
                 let text = || format!("{}: {} bytes", self.name_of(conn), frame.message().len());
                 match self.side {
                     Side::Client => work.book.fault_back(fault, 1, text),
@@ -156,7 +154,9 @@ impl Desk {
                 work.book.interval.metrics.call.record(now.saturating_sub(asked.meant));
                 self.close(lane, work);
             }
-            (Kind::Client, State::Retiring) if asked.under_way() == 0 && !work.is_ending[self.index as usize] => {
+            (Kind::Client, State::Retiring)
+                if asked.under_way() == 0 && !work.is_ending[self.index as usize] =>
+            {
                 self.close(lane, work);
             }
             (Kind::Client, State::Open) if work.may_follow_up() => self.ask(lane, now, now, work),
@@ -179,9 +179,9 @@ impl Desk {
             }
             let name = self.name_of(conn);
             return match of {
-                Some(of) => work.book.fault_there(Fault::Misrouted, 1, || {
-                    format!("{name}: a message of connection {of}")
-                }),
+                Some(of) => work
+                    .book
+                    .fault_there(Fault::Misrouted, 1, || format!("{name}: a message of connection {of}")),
                 None => work.book.fault_there(Fault::Corrupt, 1, || {
                     format!("{name}: {} bytes that are not what was sent", message.len())
                 }),
@@ -344,7 +344,7 @@ impl Desk {
         let Work { book, lanes, filler, verify, .. } = work;
         let asked = &mut lanes[lane as usize];
         let Some(conn) = asked.conn else { return };
-        if asked.kind == Kind::Client && !work.closed_loop.is_none() {
+        if asked.kind == Kind::Client && work.closed_loop.is_some() {
             book.due(intended);
         }
         book.sent(intended, now);
@@ -434,10 +434,14 @@ impl Desk {
 
     /// The link is gone, and all that was on it.
     pub(crate) fn clear(&mut self, now: Nanos, work: &mut Work) {
-        let asking: Vec<u32> = self.conns.drain().filter_map(|(_, role)| match role {
-            Role::Asks(lane) => Some(lane),
-            Role::Echoes(_) => None,
-        }).collect();
+        let asking: Vec<u32> = self
+            .conns
+            .drain()
+            .filter_map(|(_, role)| match role {
+                Role::Asks(lane) => Some(lane),
+                Role::Echoes(_) => None,
+            })
+            .collect();
         for lane in asking.into_iter().chain(self.dials.drain(..).map(|(_, lane, _)| lane)) {
             let asked = &mut work.lanes[lane as usize];
             if asked.kind == Kind::Client && matches!(asked.state, State::Open | State::Retiring) {

@@ -15,11 +15,10 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::clock::{Clock, MILLI};
 use crate::limits;
-use crate::message::Verify;
 use crate::null_gateway::NullGateway;
-use crate::plan::{Key, Load, Plan, Sizes};
-use crate::run::{self, Observer};
-use crate::stats::{Interval, Results, Times};
+use crate::plan::{Load, Plan};
+use crate::run::{self, Quiet};
+use crate::stats::{Results, Times};
 use crate::timer::Timer;
 
 /// Files besides the clients' that a run opens.
@@ -66,14 +65,13 @@ struct Finding {
 /// Examines the machine. Exit code 1 if the run that is planned cannot be made here.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     let mut all_good = true;
-    let examinations: [&dyn Fn(&Flags) -> anyhow::Result<Finding>; 5] = [&files, &ports, &memory, &timer, &ceiling];
     let _ = writeln!(
         std::io::stdout(),
         "for {} clients with {} virtual connections each\n",
         flags.clients,
         flags.conns
     );
-    for examine in examinations {
+    for examine in [files, ports, memory, timer, ceiling] {
         let finding = examine(flags).unwrap_or_else(|error| Finding {
             name: "failed",
             is_good: false,
@@ -177,17 +175,13 @@ fn timer(_: &Flags) -> anyhow::Result<Finding> {
             micros(late.percentile(99.0)),
             micros(late.max())
         ),
-        remedy: "something else keeps this machine busy: end it, or times below a millisecond mean nothing".to_owned(),
+        remedy: "something else keeps this machine busy: end it, or times below a millisecond mean nothing"
+            .to_owned(),
     })
 }
 
 /// How fast this tool is when the gateway is no obstacle.
 fn ceiling(flags: &Flags) -> anyhow::Result<Finding> {
-    struct Nobody;
-    impl Observer for Nobody {
-        fn stage(&mut self, _: &str) {}
-        fn interval(&mut self, _: Duration, _: &Interval) {}
-    }
     let mut text = String::new();
     if flags.no_ceiling {
         return Ok(Finding { name: "ceiling", is_good: true, text, remedy: String::new() });
@@ -199,34 +193,13 @@ fn ceiling(flags: &Flags) -> anyhow::Result<Finding> {
         let gateway = NullGateway::start(&network)?;
         let plan = Plan {
             targets: vec![gateway.target()],
-            key: Key::default(),
-            clients: 100,
-            conns_per_client: 1,
-            servers: 1,
-            first_server_id: 1,
-            dialled_servers: 1,
             load: Load::Closed { inflight },
-            sizes: Sizes::Fixed(64),
-            verify: Verify::Full,
             warm_up: Duration::from_millis(300),
             duration: Some(Duration::from_secs(2)),
-            count: None,
-            churn: 0.0,
-            reconnects: 0.0,
-            calls: 0.0,
             threads,
-            seed: 1,
-            max_packet: fastway::frame::MaxPacket::default(),
-            connect_timeout: Duration::from_secs(5),
-            dial_timeout: Duration::from_secs(5),
-            grace: Duration::from_secs(1),
-            ping_interval: Duration::ZERO,
-            give_up: Duration::from_secs(5),
-            interval: Duration::from_secs(1),
-            sources: Vec::new(),
-            target_pid: None,
+            ..Plan::default()
         };
-        let results = run::run(&plan, vec![network], &mut Nobody)?;
+        let results = run::run(&plan, vec![network], &mut Quiet)?;
         if let Some(failure) = results.failure {
             anyhow::bail!("{failure}");
         }
@@ -238,7 +211,10 @@ fn ceiling(flags: &Flags) -> anyhow::Result<Finding> {
             cpu_per_round_trip(&results) / 1e3
         );
     }
-    let _ = write!(text, "\n               (100 clients, 64 B, verified, {threads} threads, a gateway that does nothing)");
+    let _ = write!(
+        text,
+        "\n               (100 clients, 64 B, verified, {threads} threads, a gateway that does nothing)"
+    );
     Ok(Finding { name: "ceiling", is_good: true, text, remedy: String::new() })
 }
 

@@ -159,7 +159,9 @@ impl Lane {
         self.incoming.corrupt();
         book.back.received += 1;
         let next = self.incoming.next();
-        book.fault_back(Fault::Corrupt, 1, || format!("{}: in place of message {next}, or a later one", name()));
+        book.fault_back(Fault::Corrupt, 1, || {
+            format!("{}: in place of message {next}, or a later one", name())
+        });
     }
 
     /// The connection is gone, or the run is over: what has no echo by now has none.

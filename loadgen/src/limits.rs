@@ -12,7 +12,7 @@ const PORTS: u64 = 28_232;
 
 /// Why a plan is too large for this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LimitError {
+pub(crate) enum LimitError {
     /// Too few open files.
     #[error(
         "this run needs {needed} open files, but the process may have {limit}; raise the limit (ulimit -n {needed}, or \
@@ -44,7 +44,7 @@ pub enum LimitError {
 /// # Errors
 ///
 /// [`LimitError`], with the remedy.
-pub fn prepare(plan: &Plan) -> Result<(), LimitError> {
+pub(crate) fn prepare(plan: &Plan) -> Result<(), LimitError> {
     let needed = (plan.clients + plan.servers * plan.targets.len()) as u64 + OTHER_FILES;
     let limit = raise_files();
     if needed > limit {

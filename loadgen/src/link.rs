@@ -98,12 +98,7 @@ impl<S: Stream> Link<S> {
     }
 
     /// Everything that can be done now. `true`: it has just come up.
-    pub(crate) fn poll(
-        &mut self,
-        key: &[u8],
-        max_packet: MaxPacket,
-        work: &mut Work,
-    ) -> Result<bool, Ended> {
+    pub(crate) fn poll(&mut self, key: &[u8], max_packet: MaxPacket, work: &mut Work) -> Result<bool, Ended> {
         self.alert.begin_turn();
         self.was_busy = true;
         let alert = self.alert.clone();
@@ -127,7 +122,8 @@ impl<S: Stream> Link<S> {
             match read_challenge(stream, challenge, got, &mut cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Err(error)) => {
-                    let text = format!("the handshake broke off: {error}; servers connect to the internal port");
+                    let text =
+                        format!("the handshake broke off: {error}; servers connect to the internal port");
                     return Err(Ended { kind: ErrorKind::ConnectFailed, text });
                 }
                 Poll::Ready(Ok(())) => {
@@ -154,9 +150,7 @@ impl<S: Stream> Link<S> {
         for _ in 0..READS_PER_TURN {
             work.book.begin_read();
             let progress = with_scratch(|scratch| {
-                reader.poll_frames(cx, stream, scratch, |frame| {
-                    desk.handle(frame, work).map(|()| Flow::Next)
-                })
+                reader.poll_frames(cx, stream, scratch, |frame| desk.handle(frame, work).map(|()| Flow::Next))
             });
             let Poll::Ready(progress) = progress else { return Ok(()) };
             match progress {
@@ -202,9 +196,10 @@ impl<S: Stream> Link<S> {
 impl Desk {
     fn closed_error(&self) -> Ended {
         if self.side == Side::Server && !self.is_confirmed {
-            let text = "the gateway ended the link right after the handshake: most likely the password is not the \
+            let text =
+                "the gateway ended the link right after the handshake: most likely the password is not the \
                         gateway's; compare --password with the gateway's --server-auth-password"
-                .to_owned();
+                    .to_owned();
             return Ended { kind: ErrorKind::TurnedAway, text };
         }
         let text = match self.side {
@@ -244,9 +239,10 @@ fn connect_error(error: &io::Error) -> Ended {
         io::ErrorKind::ConnectionRefused => {
             (ErrorKind::Refused, "; nobody listens there: start the gateway, or check the address")
         }
-        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => {
-            (ErrorKind::ConnectFailed, "; no local port is left: name more addresses to connect from with --source")
-        }
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => (
+            ErrorKind::ConnectFailed,
+            "; no local port is left: name more addresses to connect from with --source",
+        ),
         _ if error.raw_os_error() == Some(24) => {
             (ErrorKind::ConnectFailed, "; raise the limit of open files: ulimit -n")
         }

@@ -187,6 +187,42 @@ pub enum PlanError {
     },
 }
 
+impl Default for Plan {
+    /// A hundred clients with a virtual connection each, one server, messages of 64 bytes, one under way on each connection,
+    /// verified, for ten seconds after one of warm-up. Only a target is missing.
+    fn default() -> Self {
+        Self {
+            targets: Vec::new(),
+            key: Key::default(),
+            clients: 100,
+            conns_per_client: 1,
+            servers: 1,
+            first_server_id: 1,
+            dialled_servers: 1,
+            load: Load::Closed { inflight: 1 },
+            sizes: Sizes::Fixed(64),
+            verify: Verify::Full,
+            warm_up: Duration::from_secs(1),
+            duration: Some(Duration::from_secs(10)),
+            count: None,
+            churn: 0.0,
+            reconnects: 0.0,
+            calls: 0.0,
+            threads: 1,
+            seed: 1,
+            max_packet: MaxPacket::default(),
+            connect_timeout: Duration::from_secs(5),
+            dial_timeout: Duration::from_secs(5),
+            grace: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(15),
+            give_up: Duration::from_secs(5),
+            interval: Duration::from_secs(1),
+            sources: Vec::new(),
+            target_pid: None,
+        }
+    }
+}
+
 impl Sizes {
     /// The shortest and the longest.
     #[must_use]

@@ -36,6 +36,15 @@ pub trait Observer {
     fn interval(&mut self, elapsed: Duration, interval: &Interval);
 }
 
+/// An observer that looks away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Observer for Quiet {
+    fn stage(&mut self, _: &str) {}
+    fn interval(&mut self, _: Duration, _: &Interval) {}
+}
+
 /// Runs a plan on these networks, links in turn on each. Ends by itself, or with SIGINT or SIGTERM: then what is open may
 /// still come back, and the results say so. A second signal ends the process.
 ///
@@ -45,7 +54,8 @@ pub trait Observer {
 pub fn run<N: Network>(plan: &Plan, networks: Vec<N>, observer: &mut dyn Observer) -> io::Result<Results> {
     let clock = Clock::start();
     let (events, heard) = mpsc::unbounded_channel();
-    let filler = Filler::new(&mut rng(plan.seed, 0, 0), plan.max_packet.max_message_bytes().min(longest(plan)));
+    let filler =
+        Filler::new(&mut rng(plan.seed, 0, 0), plan.max_packet.max_message_bytes().min(longest(plan)));
     let control = Arc::new(Control::default());
     let common = Common {
         plan: Arc::new(plan.clone()),
@@ -202,8 +212,11 @@ impl Leader<'_> {
                     self.note(event);
                     if is_progress {
                         let (up, open) = self.sum_of_progress();
-                        let conns =
-                            if lanes > 0 { format!(", {open} of {lanes} virtual connections") } else { String::new() };
+                        let conns = if lanes > 0 {
+                            format!(", {open} of {lanes} virtual connections")
+                        } else {
+                            String::new()
+                        };
                         self.observer.stage(&format!("{stage}: {up} of {links}{conns}"));
                     }
                 }
@@ -225,7 +238,10 @@ impl Leader<'_> {
             {
                 watch.look(now);
             }
-            if self.is_over() || self.reports.len() == self.plan.threads || end.is_some_and(|end| now > end + MILLI) {
+            if self.is_over()
+                || self.reports.len() == self.plan.threads
+                || end.is_some_and(|end| now > end + MILLI)
+            {
                 return;
             }
             if let Some(event) = self.next().await {
@@ -332,4 +348,3 @@ fn ports(plan: &Plan) -> (u64, u64) {
     let from_one = plan.clients.div_ceil(plan.targets.len()).div_ceil(sources) as u64;
     (from_one, crate::limits::local_ports())
 }
-

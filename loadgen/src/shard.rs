@@ -66,21 +66,19 @@ const UNCONFIRMED: Nanos = SECOND;
 /// What the threads of a run are told.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
-    /// One of [`Order`].
+    /// The last [`Order`]; 0 before the first.
     order: AtomicU8,
     /// When the first message is due.
     start: AtomicU64,
     stop: AtomicBool,
 }
 
-/// What a thread has to do now.
+/// What a thread may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Order {
-    /// Connect servers.
-    Servers,
-    /// Connect clients too.
-    Clients,
+    /// Connect clients too. Before that, servers only.
+    Clients = 1,
     /// Send.
     Run,
 }
@@ -113,7 +111,11 @@ impl Control {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// How many of its links and lanes are there.
-    Progress { thread: usize, links: u64, lanes: u64 },
+    Progress {
+        thread: usize,
+        links: u64,
+        lanes: u64,
+    },
     ServersUp,
     /// As many clients as can be had are there.
     ClientsUp,
@@ -647,11 +649,8 @@ impl<N: Network> Shard<N> {
     }
 
     fn end_interval(&mut self, now: Nanos) {
-        let fresh = Interval {
-            index: self.work.book.interval.index + 1,
-            from_ns: now,
-            ..Interval::default()
-        };
+        let fresh =
+            Interval { index: self.work.book.interval.index + 1, from_ns: now, ..Interval::default() };
         let mut interval = std::mem::replace(&mut self.work.book.interval, fresh);
         interval.to_ns = now;
         interval.open_links = self.links.iter().filter(|link| link.is_up()).count() as u64;
@@ -729,9 +728,8 @@ impl<N: Network> Shard<N> {
         let (share, index) = (self.share, self.share.index);
         let at_rate = |per_second: f64, label| {
             let rng = rng(plan.seed, label, index);
-            (per_second > 0.0).then(|| {
-                Arrivals::at_rate(ArrivalKind::Poisson, per_second, start, share, rng).peekable()
-            })
+            (per_second > 0.0)
+                .then(|| Arrivals::at_rate(ArrivalKind::Poisson, per_second, start, share, rng).peekable())
         };
         self.churn = at_rate(plan.churn, 3);
         self.reconnects = at_rate(plan.reconnects, 4);
@@ -742,8 +740,10 @@ impl<N: Network> Shard<N> {
             Load::Open { stages, arrivals } => {
                 let first = stages.first().map_or(0.0, |stage| stage.from);
                 let warm_up = Stage { duration: plan.warm_up, from: first, to: first };
-                let stages: Vec<Stage> =
-                    std::iter::once(warm_up).filter(|stage| !stage.duration.is_zero()).chain(stages.clone()).collect();
+                let stages: Vec<Stage> = std::iter::once(warm_up)
+                    .filter(|stage| !stage.duration.is_zero())
+                    .chain(stages.clone())
+                    .collect();
                 let arrivals = Arrivals::new(*arrivals, stages, start, share, rng(plan.seed, 6, index));
                 self.messages = Some(arrivals.peekable());
             }
@@ -774,7 +774,8 @@ impl<N: Network> Shard<N> {
         }
         let has_load = self.common.plan.clients > 0;
         let is_sent = self.work.asked >= self.work.asked_at_most
-            || (self.work.closed_loop.is_none() && self.messages.as_mut().is_none_or(|next| next.peek().is_none()));
+            || (self.work.closed_loop.is_none()
+                && self.messages.as_mut().is_none_or(|next| next.peek().is_none()));
         if now >= window.1 || (has_load && is_sent) {
             self.stop_sending(now);
         }

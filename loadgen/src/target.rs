@@ -29,11 +29,8 @@ impl Watch {
     /// Looks at the process now. One that is gone keeps what was seen before.
     pub(crate) fn look(&mut self, now: Nanos) {
         let Ok(stat) = Process::new(self.pid).and_then(|process| process.stat()) else { return };
-        let seen = Seen {
-            at: now,
-            cpu_ticks: stat.utime + stat.stime,
-            rss_bytes: stat.rss * procfs::page_size(),
-        };
+        let seen =
+            Seen { at: now, cpu_ticks: stat.utime + stat.stime, rss_bytes: stat.rss * procfs::page_size() };
         self.first.get_or_insert(seen);
         self.last = Some(seen);
     }

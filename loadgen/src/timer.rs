@@ -33,7 +33,12 @@ impl Timer {
     /// If the kernel gives no timer, or the runtime cannot watch it.
     pub(crate) fn new(clock: Clock) -> io::Result<Self> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Self { fd: AsyncFd::with_interest(fd, Interest::READABLE)?, clock, set_to: Nanos::MAX })
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, since not everything keeps its descriptor open; an OwnedFd does"
+        )]
+        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        Ok(Self { fd, clock, set_to: Nanos::MAX })
     }
 
     /// Sets it to `at`, in place of whatever it was set to. A time that has passed goes off at once.

@@ -263,7 +263,11 @@ impl Flags<'_> {
 
 impl LoadFlags {
     fn duration(&self) -> Option<Duration> {
-        if self.stages.is_empty() { self.duration } else { Some(self.stages.iter().map(|stage| stage.duration).sum()) }
+        if self.stages.is_empty() {
+            self.duration
+        } else {
+            Some(self.stages.iter().map(|stage| stage.duration).sum())
+        }
     }
 
     fn load(&self, duration: Option<Duration>) -> Load {
@@ -273,7 +277,8 @@ impl LoadFlags {
         let stages = if self.stages.is_empty() {
             let Rate { from, to } = self.rate.unwrap_or(Rate { from: RATE, to: RATE });
             // With a count, the schedule goes on until it is reached.
-            let duration = if self.count.is_some() { Duration::MAX } else { duration.unwrap_or(Duration::MAX) };
+            let duration =
+                if self.count.is_some() { Duration::MAX } else { duration.unwrap_or(Duration::MAX) };
             vec![Stage { duration, from, to }]
         } else {
             self.stages.clone()

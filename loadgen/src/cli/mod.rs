@@ -325,9 +325,10 @@ impl Writers {
         let hdr = output.hdr.as_deref().map(|path| {
             HdrLog::create(path, wall_clock()).with_context(|| format!("cannot write {}", path.display()))
         });
-        let series = output.timeseries.as_deref().map(|path| {
-            Series::create(path).with_context(|| format!("cannot write {}", path.display()))
-        });
+        let series = output
+            .timeseries
+            .as_deref()
+            .map(|path| Series::create(path).with_context(|| format!("cannot write {}", path.display())));
         Ok(Self {
             hdr: hdr.transpose()?,
             series: series.transpose()?,

@@ -91,7 +91,9 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
 
 fn with_port(addr: &str, port: &str) -> Result<String, String> {
     let wrong = || {
-        format!("{addr:?} is no address: a target is HOST:PORT, or PUBLIC/INTERNAL, such as 127.0.0.1:7010/127.0.0.1:7020")
+        format!(
+            "{addr:?} is no address: a target is HOST:PORT, or PUBLIC/INTERNAL, such as 127.0.0.1:7010/127.0.0.1:7020"
+        )
     };
     let bare_v6 = addr.parse::<std::net::Ipv6Addr>().is_ok();
     let addr = if bare_v6 { format!("[{addr}]") } else { addr.to_owned() };
@@ -99,7 +101,8 @@ fn with_port(addr: &str, port: &str) -> Result<String, String> {
         Some((host, given)) if !addr.ends_with(']') => (host, given),
         _ => (addr.as_str(), port),
     };
-    let is_host = !host.is_empty() && !host.contains(['/', ' ']) && (host.starts_with('[') || !host.contains(':'));
+    let is_host =
+        !host.is_empty() && !host.contains(['/', ' ']) && (host.starts_with('[') || !host.contains(':'));
     if is_host && given.parse::<u16>().is_ok() { Ok(format!("{host}:{given}")) } else { Err(wrong()) }
 }
 

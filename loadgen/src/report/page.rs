@@ -97,8 +97,21 @@ impl Page {
         self.put(&" ".repeat(indent), Hue::Plain);
         self.put(mark, hue);
         let indent = indent + mark.chars().count();
-        let words: Vec<Piece> = sentence.split_whitespace().map(|word| Piece::new(word, hue)).collect();
-        self.flow(indent, indent, 1, &words);
+        let mut line = String::new();
+        for word in sentence.split_whitespace() {
+            if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.put(&line, hue);
+                self.end();
+                self.put(&" ".repeat(indent), Hue::Plain);
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.put(&line, hue);
+        self.end();
     }
 
     /// Writes pieces from column `at`, and further lines from column `indent`.

@@ -53,7 +53,7 @@ fn times(samples: u64, median: f64, worst: f64) -> Times {
     let mut times = Times::default();
     for sample in 0..samples {
         let place = (sample as f64 + 0.5) / samples as f64;
-        let tail = (worst / median).powf(place.powi(12)) - 1.0;
+        let tail = (worst / median).powf(place.powi(100)) - 1.0;
         times.record((median * (0.7 + 0.6 * place + tail)) as u64);
     }
     times

@@ -1,6 +1,7 @@
 //! One end of a simulated connection: a stream of bytes, as unkind as TCP may be.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -87,19 +88,15 @@ impl SimStream {
     /// Takes from turmoil what has come.
     fn fetch(&mut self) {
         let mut cx = Context::from_waker(&self.waker);
+        // Most of the time nothing has come: then nothing is allocated either.
+        let mut room = [MaybeUninit::uninit(); FETCH_BYTES];
         while self.over.is_none() {
-            self.here.reserve(FETCH_BYTES);
-            let room = self.here.spare_capacity_mut();
-            let most = room.len().min(FETCH_BYTES);
-            let mut buffer = ReadBuf::uninit(&mut room[..most]);
+            let mut buffer = ReadBuf::uninit(&mut room);
             match Pin::new(&mut self.inner).poll_read(&mut cx, &mut buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Err(_)) => self.over = Some(Over::Reset),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => self.over = Some(Over::Eof),
-                Poll::Ready(Ok(())) => {
-                    let bytes = buffer.filled().to_vec();
-                    self.here.extend_from_slice(&bytes);
-                }
+                Poll::Ready(Ok(())) => self.here.extend_from_slice(buffer.filled()),
             }
         }
     }
