@@ -5,6 +5,10 @@ use crate::ledger::{Fault, Ledger};
 use crate::message::Header;
 use crate::stats::{ErrorKind, Errors, Interval, Phase};
 
+/// The intended time of messages outside of the load: the first one over each link, and those of calls. They are in the ledger,
+/// and nowhere else.
+pub(crate) const OUTSIDE: Nanos = 0;
+
 /// One thread's book.
 #[derive(Debug)]
 pub(crate) struct Book {
@@ -61,8 +65,8 @@ impl Book {
 
     /// It was picked up, and is handed to the network next.
     pub(crate) fn sent(&mut self, intended: Nanos, picked: Nanos) {
-        self.interval.tally.sent += 1;
         self.back.sent += 1;
+        self.interval.tally.sent += u64::from(intended != OUTSIDE);
         if self.counts(intended) {
             self.interval.metrics.lag.record(picked.saturating_sub(intended));
         }
@@ -77,8 +81,8 @@ impl Book {
 
     /// Its echo came. `accepted` is not known of one that came out of order.
     pub(crate) fn received(&mut self, header: &Header, accepted: Option<Nanos>, now: Nanos) {
-        self.interval.tally.received += 1;
         self.back.received += 1;
+        self.interval.tally.received += u64::from(header.intended != OUTSIDE);
         if !self.counts(header.intended) {
             return;
         }

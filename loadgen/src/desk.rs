@@ -8,6 +8,7 @@ use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
 use rustc_hash::FxHashMap;
 
+use crate::book::OUTSIDE;
 use crate::clock::Nanos;
 use crate::lane::{Kind, State};
 use crate::ledger::{Fault, Incoming, Place};
@@ -44,6 +45,7 @@ pub(crate) struct Desk {
     pub(crate) is_confirmed: bool,
     /// When the link was meant to be made; until its first echo.
     pub(crate) first_byte_from: Option<Nanos>,
+    has_asked: bool,
     /// Frames to be written, and how much of them is.
     pub(crate) out: Vec<u8>,
     pub(crate) written: usize,
@@ -80,6 +82,7 @@ impl Desk {
             keepalive,
             is_confirmed: false,
             first_byte_from: None,
+            has_asked: false,
             out: Vec::new(),
             written: 0,
             queued: 0,
@@ -159,7 +162,9 @@ impl Desk {
             {
                 self.close(lane, work);
             }
-            (Kind::Client, State::Open) if work.may_follow_up() => self.ask(lane, now, now, work),
+            (Kind::Client, State::Open) if header.intended != OUTSIDE && work.may_follow_up() => {
+                self.ask(lane, now, now, work);
+            }
             _ => {}
         }
     }
@@ -265,15 +270,15 @@ impl Desk {
             Kind::Client => {
                 work.open_lanes += 1;
                 work.book.interval.metrics.dial.record(now.saturating_sub(dialled.meant));
+                // One message at once over each link, whatever the load, for the time to its first byte.
+                if self.first_byte_from.is_some() && !std::mem::replace(&mut self.has_asked, true) {
+                    self.ask(lane, OUTSIDE, now, work);
+                }
                 for _ in 0..work.inflight() {
                     self.ask(lane, now, now, work);
                 }
             }
-            Kind::Call => {
-                // Its question is outside of the load: it is meant to be sent when the dial was.
-                let meant = dialled.meant;
-                self.ask(lane, meant, now, work);
-            }
+            Kind::Call => self.ask(lane, OUTSIDE, now, work),
         }
     }
 
@@ -338,14 +343,17 @@ impl Desk {
         self.command_out(ToGateway::Dial { remote });
     }
 
-    /// Sends the next question of a lane that is open.
+    /// Sends the next question of a lane that is open, meant to be sent at `intended`, or [`OUTSIDE`] of the load.
     pub(crate) fn ask(&mut self, lane: u32, intended: Nanos, now: Nanos, work: &mut Work) {
         let len = work.message_len();
         let Work { book, lanes, filler, verify, .. } = work;
         let asked = &mut lanes[lane as usize];
         let Some(conn) = asked.conn else { return };
-        if asked.kind == Kind::Client && work.closed_loop.is_some() {
-            book.due(intended);
+        if intended != OUTSIDE {
+            work.asked += 1;
+            if work.closed_loop.is_some() {
+                book.due(intended);
+            }
         }
         book.sent(intended, now);
         let seq = asked.ask(intended, now);
@@ -353,7 +361,6 @@ impl Desk {
         message::push(&mut self.out, filler, *verify, conn, seq, intended, len);
         self.queued += (self.out.len() - before) as u64;
         self.unaccepted.push_back((self.queued, lane, asked.generation));
-        work.asked += 1;
     }
 
     /// Closes the connection of a lane, in good order.
