@@ -17,7 +17,7 @@ use crate::message::Filler;
 use crate::plan::Plan;
 use crate::shard::{Common, Control, Event, Report, Shard, rng};
 use crate::stats::{Interval, Results};
-use crate::target::Watch;
+use crate::target::{Watch, own_memory};
 
 /// The first message is due so long after everything is ready: every thread has heard of it by then.
 const LEAD: Nanos = 60 * MILLI;
@@ -161,6 +161,7 @@ impl Leader<'_> {
             self.control.start(start);
             self.observer.stage("sending");
             self.send(start).await;
+            self.results.rss_bytes = own_memory();
         }
         self.control.stop();
         self.observer.stage("waiting for what is open");

@@ -423,6 +423,8 @@ pub struct Results {
     pub interrupted: Option<i32>,
     /// Why it could not go on, if it could not.
     pub failure: Option<String>,
+    /// This process's resident memory when the last message was due, in bytes.
+    pub rss_bytes: u64,
     /// Open files of this process at the most, and how many it may have.
     pub files: (u64, u64),
     /// The most connections from one source address to one port, and how many there can be.

@@ -1,4 +1,4 @@
-//! The gateway's process, as far as the kernel tells: how much CPU time and memory it uses.
+//! A process, the gateway's or our own, as far as the kernel tells: how much CPU time and memory it uses.
 
 use procfs::process::Process;
 
@@ -11,6 +11,12 @@ pub(crate) struct Watch {
     pid: i32,
     first: Option<Seen>,
     last: Option<Seen>,
+}
+
+/// The resident memory of this process now, in bytes; 0 if the kernel does not tell.
+pub(crate) fn own_memory() -> u64 {
+    let stat = Process::myself().and_then(|process| process.stat());
+    stat.map_or(0, |stat| stat.rss * procfs::page_size())
 }
 
 /// What was seen of a process at one moment.

@@ -14,7 +14,7 @@
 //! | `times` | by metric (`response`, `lag`, `blocked`, `wire`, `echo`, `connect`, `dial`, `first_byte`, `call`): `count`, and `min_ns`, `mean_ns`, `p50_ns`, `p90_ns`, `p99_ns`, `p99_9_ns`, `p99_99_ns`, `max_ns`, which are null where `count` is 0 |
 //! | `integrity` | `both_sides`; `there` (questions) and `back` (echoes), each with `sent`, `received`, `open`, `balances`, `faults` by kind, `examples` |
 //! | `errors` | a list of `kind`, `phase`, `count`, `first_ns`, `last_ns`, `example` |
-//! | `generator` | `threads` (`cpu_ns`, `wall_ns`, `busy` 0 to 1, `stood_still_ns`), `lag_max_ns`, `files` and `ports` (`used`, `limit`) |
+//! | `generator` | `threads` (`cpu_ns`, `wall_ns`, `busy` 0 to 1, `stood_still_ns`), `lag_max_ns`, `rss_bytes`, `files` and `ports` (`used`, `limit`) |
 //! | `target` | `pid`, `cpu_cores`, `rss_bytes`; null if it was not asked for |
 //! | `thresholds` | a list of `text`, `value`, `passed` |
 
@@ -65,6 +65,7 @@ pub fn json(plan: &Plan, results: &Results, verdict: &Verdict) -> Value {
         "generator": {
             "threads": results.threads.iter().map(thread).collect::<Vec<_>>(),
             "lag_max_ns": results.metrics.lag.max(),
+            "rss_bytes": results.rss_bytes,
             "files": { "used": results.files.0, "limit": results.files.1 },
             "ports": { "used": results.ports.0, "limit": results.ports.1 },
         },

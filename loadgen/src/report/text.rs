@@ -268,6 +268,9 @@ fn generator(page: &mut Page, results: &Results) {
         pieces.push(Piece::plain(format!("lag max {}", format::time(results.metrics.lag.max() as f64))));
         pieces.push(Piece::plain(format!("stood still {}", format::time(still as f64))));
     }
+    if results.rss_bytes > 0 {
+        pieces.push(Piece::plain(format!("rss {}", format::bytes(results.rss_bytes))));
+    }
     let limits = [("files", results.files), ("ports", results.ports)];
     pieces.extend(
         limits.into_iter().filter(|(_, share)| *share != (0, 0)).map(|(name, share)| used(name, share)),
