@@ -22,7 +22,7 @@
 //!
 //! # The way of one message
 //!
-//! 1. The schedule (`arrivals.rs`) says when the next message is due; `Shard::turn` (`shard.rs`) has set its alarm to that
+//! 1. The schedule (`arrivals.rs`) says when the next message is due; `Shard::turn` (`shard/mod.rs`) has set its alarm to that
 //!    (`timer.rs`), and picks up everything that is due.
 //! 2. `Desk::ask` (`desk.rs`) writes the message behind what waits for the same link: its intended time, its number and its
 //!    check are in its body (`message.rs`). The `Lane` (`lane.rs`) remembers that it is under way.
@@ -44,6 +44,7 @@ mod arrivals;
 mod book;
 pub mod cli;
 mod clock;
+mod control;
 mod demo;
 mod desk;
 mod doctor;

@@ -13,11 +13,13 @@ use tokio::time::timeout;
 
 use crate::arrivals::Share;
 use crate::clock::{Clock, MILLI, Nanos, nanos};
+use crate::control::{Common, Control, Event, Report};
 use crate::message::Filler;
 use crate::plan::Plan;
-use crate::shard::{Common, Control, Event, Report, Shard, rng};
+use crate::shard::Shard;
 use crate::stats::{Interval, Results};
 use crate::target::{Watch, own_memory};
+use crate::work::rng;
 
 /// The first message is due so long after everything is ready: every thread has heard of it by then.
 const LEAD: Nanos = 60 * MILLI;
@@ -85,6 +87,7 @@ pub fn run<N: Network>(plan: &Plan, networks: Vec<N>, observer: &mut dyn Observe
             progress: vec![(0, 0); plan.threads],
             watch: plan.target_pid.map(Watch::new),
             start: 0,
+            has_clients: true,
         };
         Ok(leader.lead().await)
     })
@@ -151,6 +154,8 @@ struct Leader<'a> {
     watch: Option<Watch>,
     /// When the first message was due.
     start: Nanos,
+    /// There are clients, if there should be.
+    has_clients: bool,
 }
 
 impl Leader<'_> {
@@ -188,11 +193,8 @@ impl Leader<'_> {
             return false;
         }
         let (up, _) = self.sum_of_progress();
-        if self.plan.clients > 0 && up <= servers as u64 {
-            self.results.failure = Some("no client could connect".to_owned());
-            return false;
-        }
-        true
+        self.has_clients = self.plan.clients == 0 || up > servers as u64;
+        self.has_clients
     }
 
     fn sum_of_progress(&self) -> (u64, u64) {
@@ -328,6 +330,11 @@ impl Leader<'_> {
         }
         if results.seconds() > 0.0 && self.plan.load.mean_rate().is_some() {
             results.target_rate = Some(results.tally.measured_due as f64 / results.seconds());
+        }
+        if !self.has_clients {
+            let worst = results.errors.0.values().max_by_key(|group| group.count);
+            let example = worst.map_or_else(String::new, |group| format!(": {}", group.example));
+            results.failure.get_or_insert(format!("no client could connect{example}"));
         }
         results.target = self.watch.and_then(|watch| watch.used());
         results.files = (results.files.0, getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, LogNormal};
 use tokio::time::Instant;
 
@@ -20,6 +20,11 @@ const DIAL_AGAIN: Nanos = 500 * MILLI;
 
 /// The 99th percentile of the standard normal distribution.
 const Z99: f64 = 2.326_347_9;
+
+/// Random numbers for one thread and one use.
+pub(crate) fn rng(seed: u64, label: u64, thread: usize) -> StdRng {
+    StdRng::seed_from_u64(seed.wrapping_add(label << 56).wrapping_add((thread as u64) << 40))
+}
 
 /// See the module.
 #[derive(Debug)]

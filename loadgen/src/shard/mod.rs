@@ -3,37 +3,37 @@
 //! A shard is one future that owns everything: no lock, no task, no message between its links. Each [`Shard::turn`] polls the
 //! links that have something to do, picks up what is due, and sets the alarm for what is due next.
 
+mod due;
+mod steps;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use fastway::command::ToGateway;
 use fastway::id::{RemoteId, Side};
 use fastway::keepalive::{Due, Keepalive, KeepaliveConfig};
 use fastway::net::Network;
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::coop::unconstrained;
 
 use crate::arrivals::{Arrivals, Share};
 use crate::book::Book;
-use crate::clock::{Clock, MILLI, Nanos, SECOND, nanos, thread_cpu};
+use crate::clock::{MILLI, Nanos, SECOND, nanos};
+use crate::control::{Common, Event};
 use crate::desk::Desk;
 use crate::lane::{self, Kind, Lane};
-use crate::ledger::Ledger;
 use crate::link::{Ended, Link, State};
-use crate::message::Filler;
-use crate::plan::{ArrivalKind, Load, Plan, Stage};
-use crate::stats::{ErrorKind, Errors, Interval, ThreadUse};
+use crate::plan::{Load, Plan};
+use crate::stats::{ErrorKind, Interval, ThreadUse};
 use crate::timer::Timer;
 use crate::wake::Ready;
-use crate::work::Work;
+use crate::work::{Work, rng};
 
 /// How often a shard looks at what is not due to the nanosecond.
 const LOOK_EVERY: Nanos = 20 * MILLI;
@@ -51,100 +51,8 @@ const FAILURES: u32 = 3;
 const BACKOFF: Nanos = 100 * MILLI;
 const MOST_DOUBLINGS: u32 = 4;
 
-/// Messages that are picked up before links have their turn again.
-const PICKS_PER_TURN: usize = 512;
-
-/// Lanes that are asked whether they are open before a message is not sent.
-const LANES_TRIED: usize = 64;
-
-/// Bytes that may wait for one link. Beyond that, messages are not sent.
-const WAITING_BYTES: usize = 16 * 1024 * 1024;
-
 /// A gateway that does not echo a server's ping is taken to have registered it after this time.
 const UNCONFIRMED: Nanos = SECOND;
-
-/// What the threads of a run are told.
-#[derive(Debug, Default)]
-pub(crate) struct Control {
-    /// The last [`Order`]; 0 before the first.
-    order: AtomicU8,
-    /// When the first message is due.
-    start: AtomicU64,
-    stop: AtomicBool,
-}
-
-/// What a thread may do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Order {
-    /// Connect clients too. Before that, servers only.
-    Clients = 1,
-    /// Send.
-    Run,
-}
-
-impl Control {
-    pub(crate) fn connect_clients(&self) {
-        self.order.store(Order::Clients as u8, Ordering::Release);
-    }
-
-    pub(crate) fn start(&self, at: Nanos) {
-        self.start.store(at, Ordering::Release);
-        self.order.store(Order::Run as u8, Ordering::Release);
-    }
-
-    /// Nothing more is sent; what is open may come back.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    fn is(&self, order: Order) -> bool {
-        self.order.load(Ordering::Acquire) >= order as u8
-    }
-}
-
-/// What a thread tells.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// How many of its links and lanes are there.
-    Progress {
-        thread: usize,
-        links: u64,
-        lanes: u64,
-    },
-    ServersUp,
-    /// As many clients as can be had are there.
-    ClientsUp,
-    Interval(Box<Interval>),
-    /// It cannot go on.
-    Failed(String),
-    Done(Box<Report>),
-}
-
-/// What a thread tells at its end.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) there: Ledger,
-    pub(crate) back: Ledger,
-    pub(crate) errors: Errors,
-    pub(crate) used: ThreadUse,
-    pub(crate) window: (Nanos, Nanos),
-}
-
-/// What all threads of a run have in common.
-#[derive(Clone, Debug)]
-pub(crate) struct Common<N> {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) networks: Arc<[N]>,
-    pub(crate) clock: Clock,
-    pub(crate) filler: Arc<Filler>,
-    pub(crate) control: Arc<Control>,
-    pub(crate) events: UnboundedSender<Event>,
-}
 
 /// Where a thread is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,11 +99,6 @@ pub(crate) struct Shard<N: Network> {
     alone_since: Option<Nanos>,
     used: ThreadUse,
     cpu_before: Option<(Nanos, Nanos)>,
-}
-
-/// Random numbers for one thread and one use.
-pub(crate) fn rng(seed: u64, label: u64, thread: usize) -> StdRng {
-    StdRng::seed_from_u64(seed.wrapping_add(label << 56).wrapping_add((thread as u64) << 40))
 }
 
 impl<N: Network> Shard<N> {
@@ -435,124 +338,6 @@ impl<N: Network> Shard<N> {
         self.connect_some(now);
     }
 
-    // ---- What is due ----
-
-    fn pick_up(&mut self) {
-        let now = self.common.clock.now();
-        if now < self.next_due {
-            return;
-        }
-        self.pick_up_messages(now);
-        if take_due(&mut self.churn, now).is_some()
-            && let Some(lane) = self.next_open_lane()
-        {
-            self.churn_lane(lane);
-        }
-        if take_due(&mut self.reconnects, now).is_some()
-            && let Some(lane) = self.next_open_lane()
-        {
-            self.reconnect(self.work.lanes[lane as usize].link);
-        }
-        if let Some(meant) = take_due(&mut self.calls, now) {
-            self.call(meant);
-        }
-        self.write_dirty();
-        self.next_due = [&mut self.messages, &mut self.churn, &mut self.reconnects, &mut self.calls]
-            .into_iter()
-            .filter_map(|arrivals| arrivals.as_mut()?.peek().copied())
-            .min()
-            .unwrap_or(Nanos::MAX);
-    }
-
-    fn pick_up_messages(&mut self, now: Nanos) {
-        for _ in 0..PICKS_PER_TURN {
-            let Some(intended) = take_due(&mut self.messages, now) else { return };
-            if self.work.asked >= self.work.asked_at_most {
-                self.messages = None;
-                return;
-            }
-            self.work.book.due(intended);
-            let lane = self.next_open_lane();
-            let Some((lane, link)) = lane.map(|lane| (lane, self.work.lanes[lane as usize].link)) else {
-                self.not_sent("no virtual connection was open");
-                continue;
-            };
-            let desk = &mut self.links[link as usize].desk;
-            if desk.waiting_bytes() > WAITING_BYTES {
-                self.not_sent("16 MiB waited to be written to its link already: the gateway takes nothing");
-                continue;
-            }
-            desk.ask(lane, intended, now, &mut self.work);
-            self.mark_dirty(link);
-        }
-    }
-
-    fn not_sent(&mut self, why: &str) {
-        self.work.book.interval.tally.not_sent += 1;
-        self.work.book.error(ErrorKind::NotSent, || why.to_owned());
-    }
-
-    /// The next lane that is open, in turn.
-    fn next_open_lane(&mut self) -> Option<u32> {
-        for _ in 0..LANES_TRIED.min(self.order.len()) {
-            let lane = self.order[self.turn_of];
-            self.turn_of = (self.turn_of + 1) % self.order.len();
-            if self.work.lanes[lane as usize].state == lane::State::Open {
-                return Some(lane);
-            }
-        }
-        None
-    }
-
-    /// Closes a virtual connection, to dial it again.
-    fn churn_lane(&mut self, lane: u32) {
-        let churned = &mut self.work.lanes[lane as usize];
-        churned.state = lane::State::Retiring;
-        let (link, is_quiet) = (churned.link, churned.under_way() == 0);
-        if is_quiet {
-            self.links[link as usize].desk.close(lane, &mut self.work);
-            self.mark_dirty(link);
-        }
-    }
-
-    /// Ends a client's link, to make it again.
-    fn reconnect(&mut self, index: u32) {
-        self.work.is_ending[index as usize] = true;
-        for lane in &self.links[index as usize].desk.lanes {
-            let retired = &mut self.work.lanes[*lane as usize];
-            if retired.state == lane::State::Open {
-                retired.state = lane::State::Retiring;
-            }
-        }
-        self.end_if_quiet(index);
-    }
-
-    /// A server dials a client that has dialled it.
-    fn call(&mut self, meant: Nanos) {
-        let servers = self.links.iter().take_while(|link| link.desk.side == Side::Server).count();
-        let Some(index) = servers.checked_sub(1).map(|last| self.rng.random_range(0..=last)) else { return };
-        let link = &self.links[index];
-        if !link.is_up() || link.desk.callers.is_empty() {
-            return;
-        }
-        let remote = link.desk.callers[self.rng.random_range(0..link.desk.callers.len())];
-        let mut lane = Lane::new(index as u32, remote, Kind::Call);
-        let place = match self.work.free_calls.pop() {
-            Some(place) => {
-                // What the socket still has to take of the lane's last connection must not be taken for its next one's.
-                lane.generation = self.work.lanes[place as usize].generation;
-                self.work.lanes[place as usize] = lane;
-                place
-            }
-            None => {
-                self.work.lanes.push(lane);
-                self.work.lanes.len() as u32 - 1
-            }
-        };
-        self.links[index].desk.dial(place, meant, &mut self.work);
-        self.mark_dirty(index as u32);
-    }
-
     // ---- What is looked at now and then ----
 
     fn look(&mut self, now: Nanos) {
@@ -660,174 +445,4 @@ impl<N: Network> Shard<N> {
             self.next_interval = self.next_interval.saturating_add(nanos(self.common.plan.interval));
         }
     }
-
-    // ---- The steps of a run ----
-
-    fn take_step(&mut self, now: Nanos) {
-        let plan = self.common.plan.clone();
-        if self.common.control.is_stopped() && !matches!(self.step, Step::Draining(_) | Step::Done) {
-            self.stop_sending(now);
-        }
-        match self.step {
-            Step::Servers => {
-                self.tell_progress();
-                let is_there = |link: &Link<N::Stream>| {
-                    link.is_up() && (link.desk.is_confirmed || now >= link.up_since + UNCONFIRMED)
-                };
-                if self.links.iter().all(is_there) {
-                    self.step = Step::ServersUp;
-                    let _ = self.common.events.send(Event::ServersUp);
-                }
-            }
-            Step::ServersUp if self.common.control.is(Order::Clients) => {
-                self.add_clients(&plan);
-                self.step = Step::Clients;
-            }
-            Step::Clients => {
-                self.tell_progress();
-                let is_done = |link: &Link<N::Stream>| {
-                    link.is_up() && link.desk.dials.is_empty() || link.failures >= FAILURES
-                };
-                if self.links.iter().all(is_done) {
-                    self.step = Step::ClientsUp;
-                    let _ = self.common.events.send(Event::ClientsUp);
-                }
-            }
-            Step::ClientsUp if self.common.control.is(Order::Run) => self.begin(&plan),
-            Step::Running => self.look_at_run(now),
-            Step::Draining(until) => {
-                let is_over = |lane: &Lane| lane.under_way() == 0;
-                if now >= until || self.work.lanes.iter().all(is_over) {
-                    self.finish(now);
-                }
-            }
-            Step::ServersUp | Step::ClientsUp | Step::Done => {}
-        }
-        if matches!(self.step, Step::Clients | Step::Running) {
-            self.look_for_company(now);
-        }
-    }
-
-    fn tell_progress(&self) {
-        let links = self.links.iter().filter(|link| link.is_up()).count() as u64;
-        let event = Event::Progress { thread: self.share.index, links, lanes: self.work.open_lanes };
-        let _ = self.common.events.send(event);
-    }
-
-    fn begin(&mut self, plan: &Plan) {
-        let start = self.common.control.start.load(Ordering::Acquire);
-        let from = start + nanos(plan.warm_up);
-        let book = &mut self.work.book;
-        book.window = (from, plan.duration.map_or(Nanos::MAX, |duration| from + nanos(duration)));
-        book.has_begun = true;
-        // What was measured of connecting and dialling until now belongs to the first interval.
-        book.interval.from_ns = start;
-        self.next_interval = start + nanos(plan.interval);
-        self.work.is_sending = true;
-        self.step = Step::Running;
-        let (share, index) = (self.share, self.share.index);
-        let at_rate = |per_second: f64, label| {
-            let rng = rng(plan.seed, label, index);
-            (per_second > 0.0)
-                .then(|| Arrivals::at_rate(ArrivalKind::Poisson, per_second, start, share, rng).peekable())
-        };
-        self.churn = at_rate(plan.churn, 3);
-        self.reconnects = at_rate(plan.reconnects, 4);
-        // Those who have a server make the calls, each its share of them.
-        self.calls = at_rate(plan.calls, 5).filter(|_| plan.servers > 0);
-        self.next_due = start;
-        match &plan.load {
-            Load::Open { stages, arrivals } => {
-                let first = stages.first().map_or(0.0, |stage| stage.from);
-                let warm_up = Stage { duration: plan.warm_up, from: first, to: first };
-                let stages: Vec<Stage> = std::iter::once(warm_up)
-                    .filter(|stage| !stage.duration.is_zero())
-                    .chain(stages.clone())
-                    .collect();
-                let arrivals = Arrivals::new(*arrivals, stages, start, share, rng(plan.seed, 6, index));
-                self.messages = Some(arrivals.peekable());
-            }
-            Load::Closed { .. } => self.begin_closed_loop(),
-        }
-    }
-
-    fn begin_closed_loop(&mut self) {
-        for position in 0..self.order.len() {
-            let lane = self.order[position];
-            if self.work.lanes[lane as usize].state != lane::State::Open {
-                continue;
-            }
-            let link = self.work.lanes[lane as usize].link;
-            let now = self.common.clock.now();
-            for _ in 0..self.work.inflight() {
-                self.links[link as usize].desk.ask(lane, now, now, &mut self.work);
-            }
-            self.mark_dirty(link);
-        }
-        self.write_dirty();
-    }
-
-    fn look_at_run(&mut self, now: Nanos) {
-        let window = self.work.book.window;
-        if self.cpu_before.is_none() && now >= window.0 {
-            self.cpu_before = Some((thread_cpu(), now));
-        }
-        let has_load = self.common.plan.clients > 0;
-        let is_sent = self.work.asked >= self.work.asked_at_most
-            || (self.work.closed_loop.is_none()
-                && self.messages.as_mut().is_none_or(|next| next.peek().is_none()));
-        if now >= window.1 || (has_load && is_sent) {
-            self.stop_sending(now);
-        }
-    }
-
-    fn stop_sending(&mut self, now: Nanos) {
-        let book = &mut self.work.book;
-        book.window.1 = book.window.1.min(now).max(book.window.0.min(now));
-        if let Some((cpu, since)) = self.cpu_before {
-            self.used.cpu_ns = thread_cpu() - cpu;
-            self.used.wall_ns = now - since;
-        }
-        self.work.is_sending = false;
-        (self.messages, self.churn, self.reconnects, self.calls) = (None, None, None, None);
-        self.next_due = Nanos::MAX;
-        self.step = Step::Draining(now + nanos(self.common.plan.grace));
-    }
-
-    fn finish(&mut self, now: Nanos) {
-        for lane in &mut self.work.lanes {
-            lane.give_up(&mut self.work.book, now);
-        }
-        self.end_interval(now);
-        let book = &mut self.work.book;
-        let report = Report {
-            there: std::mem::take(&mut book.there),
-            back: std::mem::take(&mut book.back),
-            errors: std::mem::take(&mut book.errors),
-            used: self.used,
-            window: book.window,
-        };
-        let _ = self.common.events.send(Event::Done(Box::new(report)));
-        self.step = Step::Done;
-    }
-
-    /// Without a single link for too long, there is nothing to be learnt any more.
-    fn look_for_company(&mut self, now: Nanos) {
-        if self.links.is_empty() || self.links.iter().any(Link::is_up) {
-            self.alone_since = None;
-            return;
-        }
-        let since = *self.alone_since.get_or_insert(now);
-        if now >= since + nanos(self.common.plan.give_up) {
-            let example = self.work.book.errors.0.values().max_by_key(|group| group.last_ns);
-            let example = example.map_or_else(String::new, |group| format!(": {}", group.example));
-            let text = format!("no link was up for {:?}{example}", self.common.plan.give_up);
-            let _ = self.common.events.send(Event::Failed(text));
-        }
-    }
-}
-
-/// The next time of a schedule, if it has come.
-fn take_due(arrivals: &mut Option<Peekable<Arrivals>>, now: Nanos) -> Option<Nanos> {
-    arrivals.as_mut()?.next_if(|at| *at <= now)
 }
