@@ -160,7 +160,9 @@ struct Leader<'a> {
 
 impl Leader<'_> {
     async fn lead(mut self) -> Results {
-        if self.connect().await {
+        let is_ready = self.connect().await;
+        self.results.files.0 = open_files();
+        if is_ready {
             let start = self.clock.now() + LEAD;
             self.start = start;
             self.control.start(start);
@@ -232,7 +234,6 @@ impl Leader<'_> {
     async fn send(&mut self, start: Nanos) {
         let watch_from = start + nanos(self.plan.warm_up);
         let end = self.plan.duration.map(|duration| watch_from + nanos(duration));
-        self.results.files.0 = open_files();
         loop {
             let now = self.clock.now();
             if let Some(watch) = &mut self.watch

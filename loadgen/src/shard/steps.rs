@@ -3,7 +3,7 @@
 use fastway::net::Network;
 
 use super::{FAILURES, Shard, Step, UNCONFIRMED};
-use crate::arrivals::Arrivals;
+use crate::arrivals::{Arrivals, Share};
 use crate::clock::{Nanos, nanos, thread_cpu};
 use crate::control::{Event, Order, Report};
 use crate::lane::{self, Lane};
@@ -75,15 +75,18 @@ impl<N: Network> Shard<N> {
         self.work.is_sending = true;
         self.step = Step::Running;
         let (share, index) = (self.share, self.share.index);
-        let at_rate = |per_second: f64, label| {
+        let at_rate = |per_second: f64, label, share: Share| {
             let rng = rng(plan.seed, label, index);
             (per_second > 0.0)
                 .then(|| Arrivals::at_rate(ArrivalKind::Poisson, per_second, start, share, rng).peekable())
         };
-        self.churn = at_rate(plan.churn, 3);
-        self.reconnects = at_rate(plan.reconnects, 4);
-        // Those who have a server make the calls, each its share of them.
-        self.calls = at_rate(plan.calls, 5).filter(|_| plan.servers > 0);
+        self.churn = at_rate(plan.churn, 3, share);
+        self.reconnects = at_rate(plan.reconnects, 4, share);
+        // Only threads that have a server make calls.
+        let with_servers = share.of.min(plan.servers * plan.targets.len());
+        self.calls = (index < with_servers)
+            .then(|| at_rate(plan.calls, 5, Share { index, of: with_servers }))
+            .flatten();
         self.next_due = start;
         match &plan.load {
             Load::Open { stages, arrivals } => {
