@@ -177,3 +177,97 @@ impl Lane {
         self.incoming = Incoming::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::message::{self, Filler, Verify};
+
+    fn open_lane(questions: u32) -> (Lane, Book) {
+        let mut book = Book::new(Clock::start());
+        book.window = (1, Nanos::MAX);
+        let mut lane = Lane::new(0, RemoteId::new(1), Kind::Client);
+        lane.open(ConnId::new(7).unwrap());
+        for seq in 0..questions {
+            book.sent(10, 20);
+            assert_eq!(lane.ask(10, 20), seq);
+        }
+        (lane, book)
+    }
+
+    fn header(seq: u32) -> Header {
+        let filler = Filler::new(&mut StdRng::seed_from_u64(1), 0);
+        let mut out = Vec::new();
+        message::push(
+            &mut out,
+            &filler,
+            Verify::Off,
+            ConnId::new(7).unwrap(),
+            seq,
+            10,
+            message::MIN_MESSAGE_BYTES,
+        );
+        Header::read(&out[fastway::frame::HEADER_BYTES..]).unwrap()
+    }
+
+    fn answer(lane: &mut Lane, book: &mut Book, seq: u32) {
+        lane.answered(book, &header(seq), || "lane".to_owned());
+    }
+
+    fn faults(book: &Book) -> Vec<(Fault, u64)> {
+        let seen = Fault::ALL.into_iter().map(|fault| (fault, book.back.count(fault)));
+        seen.filter(|(_, count)| *count > 0).collect()
+    }
+
+    #[test]
+    fn every_question_is_received_lost_or_open() {
+        let (mut lane, mut book) = open_lane(10);
+        for seq in [0, 1] {
+            answer(&mut lane, &mut book, seq);
+        }
+        lane.garbled(&mut book, || "lane".to_owned());
+        // 2 and 3 are missing, one of them was garbled; 4 comes twice; 6 and 5 are swapped.
+        for seq in [4, 4, 6, 5] {
+            answer(&mut lane, &mut book, seq);
+        }
+        lane.give_up(&mut book, 1_000);
+        let seen = [(Fault::Lost, 1), (Fault::Duplicated, 1), (Fault::Reordered, 1), (Fault::Corrupt, 1)];
+        assert_eq!(faults(&book), seen);
+        assert_eq!((book.back.sent, book.back.received, book.back.open), (10, 6, 3));
+        assert!(book.back.balances());
+    }
+
+    #[test]
+    fn what_has_no_echo_counts_with_its_age() {
+        let (mut lane, mut book) = open_lane(3);
+        answer(&mut lane, &mut book, 0);
+        lane.give_up(&mut book, 5_000_010);
+        let (tally, response) = (&book.interval.tally, &book.interval.metrics.response);
+        assert_eq!((tally.measured_received, tally.censored, response.count()), (1, 2, 3));
+        assert!(response.max().abs_diff(5_000_000) < 5_000, "{}", response.max());
+    }
+
+    #[test]
+    fn the_wait_for_the_socket_is_told_from_the_wait_for_the_gateway() {
+        let (mut lane, mut book) = open_lane(2);
+        lane.accepted(&mut book, 300_020);
+        answer(&mut lane, &mut book, 0);
+        lane.accepted(&mut book, 900_020);
+        let metrics = &book.interval.metrics;
+        assert_eq!(metrics.blocked.count(), 2);
+        assert!(metrics.blocked.max().abs_diff(900_000) < 1_000, "{}", metrics.blocked.max());
+        assert_eq!(metrics.wire.count(), 1);
+    }
+
+    #[test]
+    fn an_echo_of_what_was_never_sent_is_corrupt() {
+        let (mut lane, mut book) = open_lane(2);
+        answer(&mut lane, &mut book, 2);
+        assert_eq!(faults(&book), [(Fault::Corrupt, 1)]);
+        assert_eq!(lane.under_way(), 2);
+    }
+}
