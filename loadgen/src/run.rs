@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastway::net::Network;
 use rustix::process::{Resource, getrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::timeout;
 
 use crate::arrivals::Share;
@@ -106,6 +106,7 @@ fn start_thread<N: Network>(common: Common<N>, share: Share) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("loadgen-{}", share.index)).spawn(move || {
         let events = common.events.clone();
+        let _told = TellOfPanic(events.clone());
         let ran = runtime.block_on(async {
             let shard = Shard::new(common, share)?;
             shard.run().await
@@ -115,6 +116,18 @@ fn start_thread<N: Network>(common: Common<N>, share: Share) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// A thread that panics would be waited for in vain.
+struct TellOfPanic(UnboundedSender<Event>);
+
+impl Drop for TellOfPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ =
+                self.0.send(Event::Failed("a thread of this tool panicked; that is a bug of it".to_owned()));
+        }
+    }
 }
 
 struct Signals {

@@ -270,7 +270,10 @@ impl<N: Network> Shard<N> {
         self.connecting -= 1;
         let now = self.common.clock.now();
         let link = &mut self.links[index as usize];
-        link.failures = 0;
+        // Before the run begins, a link that comes up and goes again has failed too: it must not be waited for for ever.
+        if self.step != Step::Clients {
+            link.failures = 0;
+        }
         link.up_since = now;
         self.work.book.interval.metrics.connect.record(now.saturating_sub(link.meant));
         for lane in link.desk.lanes.clone() {
@@ -283,10 +286,8 @@ impl<N: Network> Shard<N> {
         let now = self.common.clock.now();
         let link = &mut self.links[index as usize];
         let was_up = link.is_up();
-        if !was_up {
-            self.connecting -= 1;
-            link.failures += 1;
-        }
+        self.connecting -= usize::from(!was_up);
+        link.failures += u32::from(!was_up || self.step == Step::Clients);
         let target = &self.common.plan.targets[link.desk.target];
         let (name, addr) = match link.desk.side {
             Side::Client => (link.desk.name(), &target.client_addr),
