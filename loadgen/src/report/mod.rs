@@ -1,4 +1,4 @@
-//! What a run leaves behind: the report on the terminal ([`text`]), the same for programs ([`json`]), and what was measured in
+//! What a run leaves behind: the report on the terminal ([`text()`]), the same for programs ([`json()`]), and what was measured in
 //! each interval, as histograms ([`HdrLog`]) and as a table ([`Series`]).
 
 pub(crate) mod format;
