@@ -355,7 +355,8 @@ impl Desk {
 
     /// Sends the next question of a lane that is open, meant to be sent at `intended`, or [`OUTSIDE`] of the load.
     pub(crate) fn ask(&mut self, lane: u32, intended: Nanos, now: Nanos, work: &mut Work) {
-        let len = work.message_len();
+        // What is outside of the load is sent when the gateway lets it be: it must not draw from what the load draws from.
+        let len = if intended == OUTSIDE { work.shortest_len() } else { work.message_len() };
         let Work { book, lanes, filler, verify, .. } = work;
         let asked = &mut lanes[lane as usize];
         let Some(conn) = asked.conn else { return };
