@@ -58,7 +58,7 @@ fn a_tool_that_was_stopped_says_that_its_numbers_are_invalid() {
 
 /// What was due while the tool did not look counts, also if the time was up when it looked again.
 #[test]
-fn a_tool_that_was_stopped_over_the_end_of_its_measurement_owes_nothing_to_anybody() {
+fn what_was_due_while_the_tool_was_stopped_over_the_end_is_not_forgotten() {
     let gateway = GatewayProcess::start();
     let load = ["-R", "10k", "-w", "0s", "-c", "2", "--conns", "2", "-d", "2s"];
     let mut tool = Tool::start(&[&["run", &gateway.target], &load[..]].concat());
