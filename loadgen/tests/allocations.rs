@@ -1,8 +1,6 @@
 //! No allocation per message in steady state: of the whole process, which plays servers, clients, and a gateway that does
 //! nothing.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::alloc::System;
 use std::time::Duration;
 
