@@ -120,7 +120,13 @@ impl Desk {
             Some(Role::Echoes(_)) => self.question(conn, frame, work),
             None => {
                 let fault = if self.closed.contains(&conn) { Fault::AfterClose } else { Fault::Misrouted };
-                let text = || format!("{}: {} bytes", self.name_of(conn), frame.message().len());
+                let text = || {
+                    let (name, message) = (self.name_of(conn), frame.message());
+                    match Header::read(message) {
+                        Some(header) => format!("{name}: message {}, {} bytes", header.seq, message.len()),
+                        None => format!("{name}: {} bytes", message.len()),
+                    }
+                };
                 match self.side {
                     Side::Client => work.book.fault_back(fault, 1, text),
                     Side::Server => work.book.fault_there(fault, 1, text),
@@ -139,7 +145,8 @@ impl Desk {
             };
             let lanes = &mut work.lanes;
             if let Some(of) = lanes.iter().filter_map(|lane| lane.conn).find(is_of) {
-                let text = || format!("{}: a message of connection {of}", self.name_of(conn));
+                let seq = header.map_or(0, |header| header.seq);
+                let text = || format!("{}: message {seq} of connection {of}", self.name_of(conn));
                 work.book.fault_back(Fault::Misrouted, 1, text);
             } else {
                 lanes[lane as usize].garbled(&mut work.book, name);
@@ -178,17 +185,20 @@ impl Desk {
                 header.is_some_and(|header| header.is_whole(work.verify, **conn, Way::There, message))
             };
             let of = self.conns.keys().find(is_of).copied();
+            let mut next = 0;
             if let (None, Some(Role::Echoes(incoming))) = (of, self.conns.get_mut(&conn)) {
                 incoming.corrupt();
+                next = incoming.next();
                 work.book.there.received += 1;
             }
             let name = self.name_of(conn);
+            let seq = header.map_or(0, |header| header.seq);
             return match of {
                 Some(of) => work
                     .book
-                    .fault_there(Fault::Misrouted, 1, || format!("{name}: a message of connection {of}")),
+                    .fault_there(Fault::Misrouted, 1, || format!("{name}: message {seq} of connection {of}")),
                 None => work.book.fault_there(Fault::Corrupt, 1, || {
-                    format!("{name}: {} bytes that are not what was sent", message.len())
+                    format!("{name}: in place of message {next}, or a later one: {} bytes", message.len())
                 }),
             };
         };
@@ -345,7 +355,8 @@ impl Desk {
 
     /// Sends the next question of a lane that is open, meant to be sent at `intended`, or [`OUTSIDE`] of the load.
     pub(crate) fn ask(&mut self, lane: u32, intended: Nanos, now: Nanos, work: &mut Work) {
-        let len = work.message_len();
+        // What is outside of the load is sent when the gateway lets it be: it must not draw from what the load draws from.
+        let len = if intended == OUTSIDE { work.shortest_len() } else { work.message_len() };
         let Work { book, lanes, filler, verify, .. } = work;
         let asked = &mut lanes[lane as usize];
         let Some(conn) = asked.conn else { return };

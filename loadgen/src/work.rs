@@ -125,6 +125,11 @@ impl Work {
         }
     }
 
+    /// The shortest length of messages.
+    pub(crate) fn shortest_len(&self) -> usize {
+        self.lens.sizes.bounds().0
+    }
+
     /// Has a lane dialled again after a while.
     pub(crate) fn dial_again(&mut self, lane: u32) {
         let at = self.book.clock.now() + DIAL_AGAIN;

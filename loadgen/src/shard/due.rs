@@ -49,7 +49,7 @@ impl<N: Network> Shard<N> {
             .unwrap_or(Nanos::MAX);
     }
 
-    fn pick_up_messages(&mut self, now: Nanos) {
+    pub(super) fn pick_up_messages(&mut self, now: Nanos) {
         for _ in 0..PICKS_PER_TURN {
             let Some(intended) = take_due(&mut self.messages, now) else { return };
             if self.work.asked >= self.work.asked_at_most {

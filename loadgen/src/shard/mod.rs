@@ -342,8 +342,10 @@ impl<N: Network> Shard<N> {
     // ---- What is looked at now and then ----
 
     fn look(&mut self, now: Nanos) {
-        let late = now - self.next_look.max(self.work.book.window.0).min(now);
-        if self.step == Step::Running && now < self.work.book.window.1 {
+        if self.step == Step::Running {
+            // Also when the time was up meanwhile: up to then, it counts.
+            let (from, to) = self.work.book.window;
+            let late = now.min(to).saturating_sub(self.next_look.max(from));
             self.used.stood_still_ns = self.used.stood_still_ns.max(late);
         }
         self.next_look = (self.next_look + LOOK_EVERY).max(now + LOOK_EVERY / 2);

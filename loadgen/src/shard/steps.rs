@@ -1,5 +1,7 @@
 //! The steps of a run, as one thread takes them: servers, clients, sending, waiting for what is open, the end.
 
+use std::iter::Peekable;
+
 use fastway::net::Network;
 
 use super::{FAILURES, Shard, Step, UNCONFIRMED};
@@ -134,6 +136,11 @@ impl<N: Network> Shard<N> {
     }
 
     fn stop_sending(&mut self, now: Nanos) {
+        // What was due until now is owed, however late this thread looks: else a stall over the end would go unseen.
+        while self.messages.as_mut().and_then(Peekable::peek).is_some_and(|at| *at <= now) {
+            self.pick_up_messages(now);
+            self.write_dirty();
+        }
         let book = &mut self.work.book;
         book.window.1 = book.window.1.min(now).max(book.window.0.min(now));
         if let Some((cpu, since)) = self.cpu_before {

@@ -1,0 +1,61 @@
+//! No allocation per message in steady state: of the whole process, which plays servers, clients, and a gateway that does
+//! nothing.
+
+use std::alloc::System;
+use std::time::Duration;
+
+use fastway::net::TcpNetwork;
+use fastway_loadgen::null_gateway::NullGateway;
+use fastway_loadgen::run::{Observer, run};
+use fastway_loadgen::{ArrivalKind, Interval, Load, Plan, Sizes, Stage};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Notes, at the end of each interval, how often memory was allocated until then, and how many echoes have come.
+#[derive(Default)]
+struct Counter {
+    echoes: u64,
+    seen: Vec<(usize, u64)>,
+}
+
+impl Observer for Counter {
+    fn stage(&mut self, _: &str) {}
+
+    fn interval(&mut self, _: Duration, interval: &Interval) {
+        self.echoes += interval.tally.received;
+        let stats = ALLOCATOR.stats();
+        self.seen.push((stats.allocations + stats.reallocations, self.echoes));
+    }
+}
+
+#[test]
+fn messages_cost_no_allocation() {
+    let gateway = NullGateway::start(&TcpNetwork::new()).unwrap();
+    let rate = Stage { duration: Duration::from_secs(2), from: 5000.0, to: 5000.0 };
+    for load in
+        [Load::Closed { inflight: 4 }, Load::Open { stages: vec![rate], arrivals: ArrivalKind::Poisson }]
+    {
+        let plan = Plan {
+            targets: vec![gateway.target()],
+            clients: 10,
+            conns_per_client: 2,
+            load,
+            sizes: Sizes::Uniform(16, 1024),
+            warm_up: Duration::ZERO,
+            duration: Some(Duration::from_secs(2)),
+            interval: Duration::from_millis(500),
+            ..Plan::default()
+        };
+        let mut counter = Counter::default();
+        let results = run(&plan, vec![TcpNetwork::new()], &mut counter).unwrap();
+        assert!(results.there.is_clean() && results.back.is_clean(), "{results:?}");
+        // Buffers grow to their size in the first interval; the last one is the end of the run.
+        let [.., (from, before), (to, after), _] = counter.seen[..] else { panic!("{:?}", counter.seen) };
+        let (allocations, echoes) = (to - from, after - before);
+        assert!(echoes > 1000, "{:?}", counter.seen);
+        let each = allocations as f64 / echoes as f64;
+        assert!(each < 0.02, "{allocations} allocations for {echoes} messages: {:?}", counter.seen);
+    }
+}

@@ -1,0 +1,13 @@
+//! The tool from outside: the real binary as a process of its own, against the real gateway, through a relay where the network
+//! has to misbehave. Nobody here asks for the verdict VALID, which a busy machine may rightly refuse: tests judge the numbers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faults;
+mod honesty;
+mod mistakes;
+mod outputs;
+mod relay;
+mod seed;
+mod sides;
+mod support;
