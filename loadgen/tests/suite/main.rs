@@ -2,6 +2,11 @@
 //! has to misbehave. Nobody here asks for the verdict VALID, which a busy machine may rightly refuse: tests judge the numbers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "processes live in real time, and gateways beside them on threads"
+)]
+#![expect(clippy::disallowed_types, reason = "the relay uses sockets of its own, not the code under test")]
 
 mod faults;
 mod honesty;

@@ -1,8 +1,5 @@
 //! A relay in front of one port of the gateway, which knows frames and may spoil one of them.
 
-#![expect(clippy::disallowed_types, reason = "the relay uses sockets of its own, not the code under test")]
-#![expect(clippy::disallowed_methods, reason = "it has a thread of its own")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,5 @@
 //! A gateway under test, in this process or in one that can be stopped, and the tool as a process.
 
-#![expect(clippy::disallowed_methods, reason = "processes are waited for in real time")]
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
