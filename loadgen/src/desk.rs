@@ -355,9 +355,7 @@ impl Desk {
 
     /// Sends the next question of a lane that is open, meant to be sent at `intended`, or [`OUTSIDE`] of the load.
     pub(crate) fn ask(&mut self, lane: u32, intended: Nanos, now: Nanos, work: &mut Work) {
-        // What is outside of the load is sent when the gateway lets it be: it must not draw from what the load draws from.
-        let len = if intended == OUTSIDE { work.shortest_len() } else { work.message_len() };
-        let Work { book, lanes, filler, verify, .. } = work;
+        let Work { book, lanes, filler, verify, lens, .. } = work;
         let asked = &mut lanes[lane as usize];
         let Some(conn) = asked.conn else { return };
         if intended != OUTSIDE {
@@ -368,6 +366,7 @@ impl Desk {
         }
         book.sent(intended, now);
         let seq = asked.ask(intended, now);
+        let len = lens.of(lane, asked.generation, seq);
         let before = self.out.len();
         message::push(&mut self.out, filler, *verify, conn, seq, intended, len);
         self.queued += (self.out.len() - before) as u64;

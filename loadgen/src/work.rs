@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
+use rand::rngs::{SmallRng, StdRng};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, LogNormal};
 use tokio::time::Instant;
@@ -48,17 +48,47 @@ pub(crate) struct Work {
     pub(crate) redials: VecDeque<(Nanos, u32)>,
     /// Lanes of calls that are over.
     pub(crate) free_calls: Vec<u32>,
-    lens: Lens,
+    pub(crate) lens: Lens,
     started: Instant,
 }
 
-/// Draws the length of each message.
+/// How long each message is. That depends on the seed, on the connection and on the number of the message, and on nothing
+/// else: not on the order in which a gateway answers.
 #[derive(Debug)]
-struct Lens {
+pub(crate) struct Lens {
     sizes: Sizes,
     max: usize,
     lognormal: Option<LogNormal<f64>>,
-    rng: StdRng,
+    seed: u64,
+}
+
+impl Lens {
+    pub(crate) fn new(sizes: Sizes, max: usize, seed: u64) -> Self {
+        let lognormal = match sizes {
+            Sizes::Lognormal { median, p99 } => {
+                let (median, p99) = ((median as f64).ln(), (p99 as f64).ln());
+                LogNormal::new(median, (p99 - median) / Z99).ok()
+            }
+            Sizes::Fixed(_) | Sizes::Uniform(..) => None,
+        };
+        Self { sizes, max, lognormal, seed }
+    }
+
+    /// The length of a message: by its lane, the lane's generation, and its number.
+    pub(crate) fn of(&self, lane: u32, generation: u32, seq: u32) -> usize {
+        let rng = || {
+            let place = u64::from(lane) << 32 | u64::from(generation);
+            SmallRng::seed_from_u64(self.seed ^ place.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(seq))
+        };
+        match self.sizes {
+            Sizes::Fixed(len) => len,
+            Sizes::Uniform(low, high) => rng().random_range(low..=high),
+            Sizes::Lognormal { median, .. } => {
+                let len = self.lognormal.as_ref().map_or(median as f64, |lens| lens.sample(&mut rng()));
+                (len as usize).clamp(MIN_MESSAGE_BYTES, self.max)
+            }
+        }
+    }
 }
 
 impl Work {
@@ -68,16 +98,8 @@ impl Work {
         verify: Verify,
         closed_loop: Option<u32>,
         asked_at_most: u64,
-        (sizes, max): (Sizes, usize),
-        rng: StdRng,
+        lens: Lens,
     ) -> Self {
-        let lognormal = match sizes {
-            Sizes::Lognormal { median, p99 } => {
-                let (median, p99) = ((median as f64).ln(), (p99 as f64).ln());
-                LogNormal::new(median, (p99 - median) / Z99).ok()
-            }
-            Sizes::Fixed(_) | Sizes::Uniform(..) => None,
-        };
         let started = Instant::now() - Duration::from_nanos(book.clock.now());
         Self {
             book,
@@ -92,7 +114,7 @@ impl Work {
             is_ending: Vec::new(),
             redials: VecDeque::new(),
             free_calls: Vec::new(),
-            lens: Lens { sizes, max, lognormal, rng },
+            lens,
             started,
         }
     }
@@ -112,24 +134,6 @@ impl Work {
         if self.may_follow_up() { self.closed_loop.unwrap_or(0) } else { 0 }
     }
 
-    /// The length of the next message.
-    pub(crate) fn message_len(&mut self) -> usize {
-        let Lens { sizes, max, lognormal, rng } = &mut self.lens;
-        match *sizes {
-            Sizes::Fixed(len) => len,
-            Sizes::Uniform(low, high) => rng.random_range(low..=high),
-            Sizes::Lognormal { median, .. } => {
-                let len = lognormal.as_ref().map_or(median as f64, |lens| lens.sample(rng));
-                (len as usize).clamp(MIN_MESSAGE_BYTES, *max)
-            }
-        }
-    }
-
-    /// The shortest length of messages.
-    pub(crate) fn shortest_len(&self) -> usize {
-        self.lens.sizes.bounds().0
-    }
-
     /// Has a lane dialled again after a while.
     pub(crate) fn dial_again(&mut self, lane: u32) {
         let at = self.book.clock.now() + DIAL_AGAIN;
@@ -139,5 +143,37 @@ impl Work {
     /// A server's dial to a client is over.
     pub(crate) fn end_call(&mut self, lane: u32) {
         self.free_calls.push(lane);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lens(sizes: Sizes, seed: u64) -> Vec<usize> {
+        let lens = Lens::new(sizes, 10_000, seed);
+        (0..20_000).map(|number| lens.of(number % 20, 1, number / 20)).collect()
+    }
+
+    #[test]
+    fn lengths_are_distributed_as_they_should_be() {
+        let mut uniform = lens(Sizes::Uniform(16, 115), 1);
+        let mean = uniform.iter().sum::<usize>() as f64 / uniform.len() as f64;
+        uniform.sort_unstable();
+        assert!((mean - 65.5).abs() < 1.5, "{mean}");
+        assert_eq!((uniform[0], uniform[19_999]), (16, 115));
+        let mut lognormal = lens(Sizes::Lognormal { median: 256, p99: 4096 }, 1);
+        lognormal.sort_unstable();
+        assert!((240..272).contains(&lognormal[10_000]), "{}", lognormal[10_000]);
+        assert!((3_500..4_700).contains(&lognormal[19_800]), "{}", lognormal[19_800]);
+        assert!(lognormal[0] >= MIN_MESSAGE_BYTES && lognormal[19_999] <= 10_000);
+    }
+
+    #[test]
+    fn lengths_depend_on_the_seed_and_on_nothing_that_happens() {
+        let sizes = Sizes::Uniform(16, 1000);
+        assert_eq!(lens(sizes, 1), lens(sizes, 1));
+        assert_ne!(lens(sizes, 1), lens(sizes, 2));
+        assert_eq!(lens(Sizes::Fixed(64), 1), vec![64; 20_000]);
     }
 }

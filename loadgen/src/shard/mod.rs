@@ -33,7 +33,7 @@ use crate::plan::{Load, Plan};
 use crate::stats::{ErrorKind, Interval, ThreadUse};
 use crate::timer::Timer;
 use crate::wake::Ready;
-use crate::work::{Work, rng};
+use crate::work::{Lens, Work, rng};
 
 /// How often a shard looks at what is not due to the nanosecond.
 const LOOK_EVERY: Nanos = 20 * MILLI;
@@ -121,8 +121,7 @@ impl<N: Network> Shard<N> {
             plan.verify,
             closed_loop,
             plan.count.map_or(u64::MAX, part),
-            (plan.sizes, max),
-            rng(plan.seed, 1, share.index),
+            Lens::new(plan.sizes, max, rng(plan.seed, 1, share.index).random()),
         );
         let mut shard = Self {
             timer: Timer::new(clock)?,

@@ -22,25 +22,20 @@ fn stop_for(time: Duration, signal: impl Fn(Signal)) -> Duration {
 #[test]
 fn a_stall_of_the_target_gives_the_p99_that_arithmetic_predicts() {
     const RUN: Duration = Duration::from_secs(5);
-    let mut tries = 3;
-    loop {
-        let gateway = GatewayProcess::start();
-        let mut tool = Tool::start(&[&["run", &gateway.target, "-d", "5s"], &LOAD[..]].concat());
-        tool.until_at_work(5);
-        let stall = stop_for(Duration::from_millis(500), |signal| gateway.signal(signal));
-        let ended = tool.end();
-        ended.all_came_back();
-        assert_eq!(ended.number("/counts/measured_due"), 5000, "{}", ended.tale());
-        let p99 = ended.number("/times/response/p99_ns") as f64 / 1e9;
-        let predicted = (stall - RUN / 100).as_secs_f64();
-        let is_right = (p99 / predicted - 1.0).abs() < 0.05;
-        // On a busy machine there is more to wait for than this stall. The tool says when it was late itself.
-        tries -= 1;
-        if is_right || tries == 0 || ended.number("/generator/lag_max_ns") < 10_000_000 {
-            assert!(is_right, "p99 is {p99} s, predicted were {predicted} s\n{}", ended.tale());
-            return;
-        }
-    }
+    let gateway = GatewayProcess::start();
+    let mut tool = Tool::start(&[&["run", &gateway.target, "-d", "5s"], &LOAD[..]].concat());
+    tool.until_at_work(5);
+    let stall = stop_for(Duration::from_millis(500), |signal| gateway.signal(signal));
+    let ended = tool.end();
+    ended.all_came_back();
+    assert_eq!(ended.number("/counts/measured_due"), 5000, "{}", ended.tale());
+    let p99 = ended.number("/times/response/p99_ns") as f64 / 1e9;
+    let predicted = (stall - RUN / 100).as_secs_f64();
+    // On a busy machine there is more to wait for than this stall: the tool says how late it was itself.
+    let lag = ended.number("/generator/lag_max_ns") as f64 / 1e9;
+    let off_by = (p99 - predicted).abs();
+    let tale = ended.tale();
+    assert!(off_by < predicted * 0.05 + lag, "p99 is {p99} s, predicted were {predicted} s\n{tale}");
 }
 
 #[test]
