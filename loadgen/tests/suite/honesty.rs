@@ -41,7 +41,7 @@ fn a_stall_of_the_target_gives_the_p99_that_arithmetic_predicts() {
 #[test]
 fn a_tool_that_was_stopped_says_that_its_numbers_are_invalid() {
     let gateway = GatewayProcess::start();
-    let mut tool = Tool::start(&[&["run", &gateway.target, "-d", "2s"], &LOAD[..]].concat());
+    let mut tool = Tool::start(&[&["run", &gateway.target, "-d", "3s"], &LOAD[..]].concat());
     tool.until_at_work(3);
     stop_for(Duration::from_millis(200), |signal| tool.signal(signal));
     let ended = tool.end();
@@ -70,7 +70,7 @@ fn what_was_due_while_the_tool_was_stopped_over_the_end_is_not_forgotten() {
 #[test]
 fn what_never_comes_back_counts_with_its_age() {
     let gateway = GatewayProcess::start();
-    let args = [&["run", &gateway.target, "-d", "2s", "--grace", "1s"], &LOAD[..]].concat();
+    let args = [&["run", &gateway.target, "-d", "3s", "--grace", "1s"], &LOAD[..]].concat();
     let mut tool = Tool::start(&args);
     tool.until_at_work(5);
     let stopped = Instant::now();
