@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
 use fastway_gateway::Config;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -271,6 +272,37 @@ async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
         pings += 1;
     }
     assert!((115..=120).contains(&pings), "{pings} signs of life in an hour, one every 30 s");
+}
+
+/// A frame that fits into no queue that is half full is offered again and again, while smaller ones of others go by. That
+/// is no sign of life, neither the client's nor the gateway's.
+#[tokio::test(start_paused = true)]
+async fn rule_13_a_client_whose_frame_is_offered_in_vain_is_pinged() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.max_packet = MaxPacket::new(15_004).unwrap();
+        config.server.queue.bytes = 20_000;
+        config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+    }))
+    .await;
+    let (mut client, mut busy) = (gateway.client().await, gateway.client().await);
+    let mut server = gateway.server(7).await;
+    let (conn, busy_conn) = (client.open(7, &mut server).await, busy.open(7, &mut server).await);
+    let small = wire::data(busy_conn, &[1; 1000]);
+    let many = small.repeat(1000);
+    let sending = tokio::spawn(async move { busy.send(many).await });
+    sleep(SECOND).await;
+    client.send(wire::data(conn, &[2; 15_000])).await;
+    for _ in 0..30 {
+        sleep(SECOND * 10).await;
+        for _ in 0..12 {
+            server.expect(&small).await;
+        }
+    }
+    client.deadline = SECOND;
+    for _ in 0..9 {
+        client.expect(wire::ping()).await;
+    }
+    sending.abort();
 }
 
 /// The rules above once more over real sockets, where a silent client is the clock: no other is needed.
