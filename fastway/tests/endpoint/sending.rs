@@ -154,6 +154,27 @@ async fn everybody_who_waits_for_room_gets_it() {
     reading.abort();
 }
 
+/// To the byte: 64 KiB in the pipe, and the queue.
+#[tokio::test(start_paused = true)]
+async fn sending_waits_when_the_queue_is_full_and_goes_on_when_half_of_it_is_free() {
+    let config = EndpointConfig { send_queue_bytes: 8 * 1024, ..EndpointConfig::default() };
+    let (mut script, client) = Script::with_client(config).await;
+    let mut conn = script.open(&client, 1).await;
+    let message = [1; 1024 - 8];
+    let mut sent = 0;
+    while timeout(SECOND, conn.send(message)).await.is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, 64 + 8);
+    let waiting = tokio::spawn(async move { (conn.send(message).await, conn) });
+    for read in 1..=4 {
+        assert!(!waiting.is_finished(), "{read}");
+        script.expect(data(1, &message)).await;
+        sleep(SECOND).await;
+    }
+    assert!(waiting.is_finished());
+}
+
 /// At once, and not when the whole link is given up; and nobody else is told.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_stops_waiting_when_its_own_connection_ends() {
