@@ -189,9 +189,13 @@ impl Model {
         let Some(physical) = self.links.get(&link) else { return (0, 0) };
         let of_link = physical.conns.iter().filter_map(|conn| self.conns.get(conn)).flat_map(|conn| {
             let [near, far] = &conn.ends;
-            [(near, far), (far, near)].into_iter().filter(|(to, _)| to.link == Some(link)).map(|(_, from)| from)
+            [(near, far), (far, near)]
+                .into_iter()
+                .filter(|(to, _)| to.link == Some(link))
+                .map(|(_, from)| from)
         });
-        let untold = self.half_told.iter().filter_map(|conn| self.conns[conn].from_for(physical, &self.links));
+        let untold =
+            self.half_told.iter().filter_map(|conn| self.conns[conn].from_for(physical, &self.links));
         let mut pending = (0, 0);
         for from in of_link.chain(untold) {
             pending.0 += from.pending.len();
