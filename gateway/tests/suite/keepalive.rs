@@ -274,6 +274,45 @@ async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
     assert!((115..=120).contains(&pings), "{pings} signs of life in an hour, one every 30 s");
 }
 
+/// It has said a lot since it heard something, and its own ping is not read: an interval after the gateway has said something
+/// it says something again, or a client that waits for two intervals would have given it up. A little that gets through
+/// now and then changes nothing about that.
+#[tokio::test(start_paused = true)]
+async fn rule_13_a_client_that_is_held_back_hears_from_the_gateway_every_interval() {
+    for takes_a_little in [false, true] {
+        let gateway = TestGateway::start_in_memory(config_with(|config| {
+            config.server.queue.messages = 10;
+            config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+            config.server.stall_timeout = HOUR;
+        }))
+        .await;
+        let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+        let conn = client.open(7, &mut server).await;
+        let begun = Instant::now();
+        sleep(SECOND * 25).await;
+        let (mut reading, mut writing) = tokio::io::split(client.stream);
+        let many = wire::data(conn, &[1; 10_000]).repeat(100);
+        let sending = tokio::spawn(async move {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut writing, &many).await;
+        });
+        let taking = tokio::spawn(async move {
+            while takes_a_little {
+                sleep(SECOND * 9).await;
+                server.expect(wire::data(conn, &[1; 10_000])).await;
+            }
+            std::future::pending::<()>().await;
+        });
+        for interval in 1..=5 {
+            let mut ping = [0; 9];
+            tokio::io::AsyncReadExt::read_exact(&mut reading, &mut ping).await.unwrap();
+            assert_eq!(ping, wire::ping()[..]);
+            assert_about(begun.elapsed(), SECOND * 30 * interval);
+        }
+        sending.abort();
+        taking.abort();
+    }
+}
+
 /// A frame that fits into no queue that is half full is offered again and again, while smaller ones of others go by. That
 /// is no sign of life, neither the client's nor the gateway's.
 #[tokio::test(start_paused = true)]

@@ -124,13 +124,12 @@ impl<'a> Apps<'a> {
         let (workload, side) = (&plan.workload, self.links[&link].side);
         let gateway_ping_ms =
             if side == Side::Client { plan.gateway.client_ping_ms } else { plan.gateway.server_ping_ms };
-        // A gateway that pings says something in time, also to a client that it holds back: an interval after it read from it
-        // the last time, just before the client's own ping perhaps, which is not read then. But while an endpoint sends
+        // A gateway that pings says something in time, also to a client that it holds back, an interval after it did the last
+        // time. But while an endpoint sends
         // more than a journey takes, its own pings wait behind that, and the gateway, which hears it, has none.
         let most_bytes = workload.message_bytes * workload.messages * workload.conversations;
         let is_heard = gateway_ping_ms > 0
-            && plan.endpoint.ping_ms + gateway_ping_ms + 4 * plan.network.max_latency_ms + 200
-                < plan.endpoint.idle_ms
+            && gateway_ping_ms + 4 * plan.network.max_latency_ms + 200 < plan.endpoint.idle_ms
             && most_bytes as usize <= plan.network.socket_bytes;
         let is_healed = self.healed_ms.is_some_and(|healed_ms| at_ms > healed_ms);
         if is_healed && end == LinkEnd::Silent && is_heard {
