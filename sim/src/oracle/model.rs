@@ -194,8 +194,10 @@ impl Model {
                 .filter(|(to, _)| to.link == Some(link))
                 .map(|(_, from)| from)
         });
-        let untold =
-            self.half_told.iter().filter_map(|conn| self.conns[conn].from_for(physical, &self.links));
+        let untold = self
+            .half_told
+            .iter()
+            .filter_map(|conn| self.conns[conn].end_that_talks_to(physical, &self.links));
         let mut pending = (0, 0);
         for from in of_link.chain(untold) {
             pending.0 += from.pending.len();
@@ -217,7 +219,7 @@ impl Model {
 
 impl Virtual {
     /// The end that has been told, if the one that has not is `to`.
-    fn from_for(&self, to: &Physical, links: &BTreeMap<Link, Physical>) -> Option<&End> {
+    fn end_that_talks_to(&self, to: &Physical, links: &BTreeMap<Link, Physical>) -> Option<&End> {
         let [dialler, dialled] = &self.ends;
         let (told, other) = match (dialler.link, dialled.link) {
             (Some(_), None) => (dialler, self.accepted.map(|(remote, _)| remote)),
