@@ -279,39 +279,52 @@ async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
 /// now and then changes nothing about that.
 #[tokio::test(start_paused = true)]
 async fn rule_13_a_client_that_is_held_back_hears_from_the_gateway_every_interval() {
-    for takes_a_little in [false, true] {
-        let gateway = TestGateway::start_in_memory(config_with(|config| {
-            config.server.queue.messages = 10;
-            config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
-            config.server.stall_timeout = HOUR;
-        }))
-        .await;
-        let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
-        let conn = client.open(7, &mut server).await;
-        let begun = Instant::now();
-        sleep(SECOND * 25).await;
-        let (mut reading, mut writing) = tokio::io::split(client.stream);
-        let many = wire::data(conn, &[1; 10_000]).repeat(100);
-        let sending = tokio::spawn(async move {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut writing, &many).await;
-        });
-        let taking = tokio::spawn(async move {
-            loop {
-                sleep(SECOND * 9).await;
-                if takes_a_little {
-                    server.expect(wire::data(conn, &[1; 10_000])).await;
-                }
-            }
-        });
-        for interval in 1..=5 {
-            let mut ping = [0; 9];
-            tokio::io::AsyncReadExt::read_exact(&mut reading, &mut ping).await.unwrap();
-            assert_eq!(ping, wire::ping()[..]);
-            assert_about(begun.elapsed(), SECOND * 30 * interval);
-        }
-        sending.abort();
-        taking.abort();
+    // From when on it is held back, whether it has just been told something, and when it is pinged for the first time.
+    for (held_from, is_told, first) in [(25, false, 30), (25, true, 55), (40, false, 40)] {
+        held_back(held_from, is_told, first, false).await;
+        held_back(held_from, is_told, first, true).await;
     }
+}
+
+async fn held_back(held_from: u32, is_told: bool, first: u32, takes_a_little: bool) {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.server.queue.messages = 10;
+        config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+        config.server.stall_timeout = HOUR;
+    }))
+    .await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let begun = Instant::now();
+    sleep(SECOND * 25).await;
+    client.send(wire::data(conn, &[1; 10_000])).await;
+    server.expect(wire::data(conn, &[1; 10_000])).await;
+    sleep(SECOND * (held_from - 25)).await;
+    if is_told {
+        server.send(wire::data(conn, b"news")).await;
+        client.expect(wire::data(conn, b"news")).await;
+    }
+    let (mut reading, mut writing) = tokio::io::split(client.stream);
+    let many = wire::data(conn, &[1; 10_000]).repeat(100);
+    let sending = tokio::spawn(async move {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut writing, &many).await;
+    });
+    let taking = tokio::spawn(async move {
+        loop {
+            sleep(SECOND * 9).await;
+            if takes_a_little {
+                server.expect(wire::data(conn, &[1; 10_000])).await;
+            }
+        }
+    });
+    for interval in 0..5 {
+        let mut ping = [0; 9];
+        tokio::io::AsyncReadExt::read_exact(&mut reading, &mut ping).await.unwrap();
+        assert_eq!(ping, wire::ping()[..]);
+        assert_about(begun.elapsed(), SECOND * (first + 30 * interval));
+    }
+    sending.abort();
+    taking.abort();
 }
 
 /// A frame that fits into no queue that is half full is offered again and again, while smaller ones of others go by. That
