@@ -249,4 +249,28 @@ mod tests {
         batch.release_spare();
         assert_eq!(batch.spare.capacity(), 0);
     }
+
+    #[test]
+    fn frames_of_moderate_size_share_a_chunk_owned_or_not() {
+        assert_eq!(batch_of(&vec![frame(1_000); 10]).list.len(), 1);
+        let mut chunks = Chunks::default();
+        for _ in 0..4 {
+            chunks.push(Cow::Owned(frame(10_000)));
+        }
+        assert_eq!(chunks.list.len(), 1);
+    }
+
+    #[test]
+    fn a_buffer_goes_round_and_is_given_back() {
+        let mut chunks = Chunks::default();
+        let mut batch = batch_of(&[frame(100)]);
+        batch.advance(108, 1_000);
+        let capacity = batch.spare.capacity();
+        assert!(capacity > 0);
+        chunks.push(Cow::Owned(frame(1)));
+        chunks.move_to(&mut batch);
+        assert_eq!((chunks.spare.capacity(), batch.spare.capacity()), (capacity, 0));
+        chunks.release_spare();
+        assert_eq!(chunks.spare.capacity(), 0);
+    }
 }

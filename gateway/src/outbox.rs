@@ -394,3 +394,38 @@ fn resume(sessions: Vec<Arc<Outbox>>) {
         outbox.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PING_BYTES: usize = 9;
+
+    fn outbox(messages: usize, bytes: usize) -> Arc<Outbox> {
+        Arc::new(Outbox::new(Owner::Server(ServerId::new(1)), QueueLimits { messages, bytes }))
+    }
+
+    /// Rule 15, whichever limit was reached, and wherever what is left waits: not earlier, or each write would wake
+    /// everybody; not later, or the socket could run dry.
+    #[test]
+    fn a_sender_is_let_go_when_half_of_the_queue_is_free() {
+        for full in [outbox(6, 1_000), outbox(1_000, 6 * PING_BYTES)] {
+            for in_queue in [0, 2] {
+                let sender = outbox(10, 1_000);
+                let mut batch = Batch::default();
+                (0..7 - in_queue).for_each(|_| full.reply(ToEndpoint::Ping));
+                full.collect(Some(&mut batch), |_| ());
+                (0..in_queue).for_each(|_| full.reply(ToEndpoint::Ping));
+                assert!(!full.has_room(&sender));
+                for left in [6, 5, 4, 3] {
+                    batch.advance(PING_BYTES, 0);
+                    full.wrote(&batch);
+                    assert_eq!(sender.take_resumed(), left == 3, "{left} of 6 messages are left");
+                }
+                // The next round begins with an empty queue.
+                full.break_off(&mut batch);
+                full.queue.lock().state = State::Open;
+            }
+        }
+    }
+}

@@ -111,6 +111,8 @@ pub(crate) struct Session<S> {
     alarm: Alarm,
     /// Since when the peer has taken nothing of what there is to write.
     blocked: Option<Instant>,
+    /// When the peer was told something the last time.
+    said: Instant,
     /// The session is to end for this reason, after so many more bytes at most: what the peer had sent before is
     /// still delivered (rule 9).
     ending: Option<(End, usize)>,
@@ -124,7 +126,8 @@ impl<S: Stream> Session<S> {
         router: Arc<Router>,
         config: Arc<SessionConfig>,
     ) -> Self {
-        let keepalive = Keepalive::new(config.keepalive, Instant::now());
+        let now = Instant::now();
+        let keepalive = Keepalive::new(config.keepalive, now);
         Self {
             stream,
             reader: FrameReader::new(config.max_packet),
@@ -132,6 +135,7 @@ impl<S: Stream> Session<S> {
             batch: Batch::default(),
             alarm: Alarm::new(config.grain),
             blocked: None,
+            said: now,
             ending: None,
             config,
         }
@@ -210,6 +214,7 @@ impl<S: Stream> Session<S> {
                     if bytes > 0 {
                         self.heard(bytes)?;
                     }
+                    self.set_reminder(cx);
                     return self.end_if_held();
                 }
                 Ok(Progress::Eof { mid_frame }) => {
@@ -270,7 +275,10 @@ impl<S: Stream> Session<S> {
                 }
             }
             match self.poll_write(cx) {
-                Poll::Ready(Ok(())) => self.blocked = None,
+                Poll::Ready(Ok(())) => {
+                    self.blocked = None;
+                    self.said = Instant::now();
+                }
                 Poll::Ready(Err(error)) => {
                     self.end_after_reading(End::Failed(error));
                     return self.read(cx);
@@ -314,24 +322,14 @@ impl<S: Stream> Session<S> {
             self.end_after_reading(End::Stalled);
             return self.read(cx);
         }
-        // It is the gateway that does not listen to a peer that is held back (rule 13). But it has to say something: the
-        // peer's own pings are not read, let alone echoed, and it would give the gateway up. So only what is due begins
-        // a new silence: if each look did, a look between two pings would put the next one off.
-        let is_held = self.reader.is_held();
-        let mut due = self.dispatch.keepalive.check(now);
-        if is_held && !matches!(due, Due::Nothing(_)) {
-            self.dispatch.keepalive.heard(now);
-            if due == Due::Expired {
-                due = self.dispatch.keepalive.check(now);
-            }
+        if self.reader.is_held() {
+            self.remind(now, cx)?;
         }
-        let silent_at = match due {
+        let silent_at = match self.dispatch.keepalive.check(now) {
             Due::Expired => return Err(End::Silent),
             Due::Nothing(at) => at,
             Due::Ping(at) => {
-                self.dispatch.outbox().reply(ToEndpoint::Ping);
-                self.release_spare();
-                self.write(cx)?;
+                self.ping(cx)?;
                 at
             }
         };
@@ -339,6 +337,39 @@ impl<S: Stream> Session<S> {
             self.alarm.set_by(at, cx);
         }
         Ok(())
+    }
+
+    /// It is the gateway that does not listen to a peer that is held back (rule 13). But it has to say something: the peer's
+    /// own pings are not read, let alone echoed, and it would give the gateway up. What counts is when it was told something
+    /// the last time, not when it was heard: it may have talked all the while.
+    fn remind(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), End> {
+        self.dispatch.keepalive.heard(now);
+        if self.reminder().is_some_and(|at| now >= at) {
+            self.dispatch.keepalive.ask(now);
+            self.ping(cx)?;
+        }
+        self.set_reminder(cx);
+        Ok(())
+    }
+
+    /// When a peer that is held back is to be told something.
+    fn reminder(&self) -> Option<Instant> {
+        let interval = self.config.keepalive.ping_interval;
+        (!interval.is_zero()).then(|| self.said + interval)
+    }
+
+    fn set_reminder(&mut self, cx: &mut Context<'_>) {
+        if let Some(at) = self.reminder() {
+            self.alarm.set_by(at, cx);
+        }
+    }
+
+    fn ping(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        // Also if it does not get through: one is enough for this interval.
+        self.said = Instant::now();
+        self.dispatch.outbox().reply(ToEndpoint::Ping);
+        self.release_spare();
+        self.write(cx)
     }
 
     /// A session that is silent for a while holds no memory for what may come.

@@ -25,6 +25,13 @@ pub const KEY: &[u8] = b"open sesame";
 /// than a world lasts.
 const MOST_JOURNEYS: usize = 64;
 
+/// More clients than that are a crowd.
+const CROWD: u32 = 20;
+
+/// What one of a crowd says to its one server in a second, commands included, as far as has been seen. Connections carry
+/// that for all of them, or the gateway would hold everybody back for ever.
+const CROWD_BYTES_PER_SECOND: u32 = 150;
+
 /// The ports of every gateway.
 pub const CLIENT_PORT: u16 = 7010;
 /// The internal one.
@@ -219,7 +226,12 @@ impl Plan {
         let topology = Topology::draw(rng);
         let tick_ms = [5, 10, 10, 20, 20][rng.random_range(0..5)];
         let active_ms = rng.random_range(8_000..20_000);
-        let network = NetworkPlan::draw(&mut labelled.rng("network", 0));
+        let mut network = NetworkPlan::draw(&mut labelled.rng("network", 0));
+        if topology.clients > CROWD {
+            let journey_ms = 2 * (network.max_latency_ms + tick_ms);
+            let crowd_bytes = topology.clients * CROWD_BYTES_PER_SECOND * journey_ms / 1000;
+            network.socket_bytes = network.socket_bytes.max(crowd_bytes as usize);
+        }
         let gateway = GatewayPlan::draw(&mut labelled.rng("gateway", 0));
         let mut endpoint = EndpointPlan::draw(&mut labelled.rng("endpoint", 0));
         endpoint.send_queue_bytes = endpoint.send_queue_bytes.min(MOST_JOURNEYS * network.socket_bytes);
@@ -487,7 +499,7 @@ impl Workload {
         let longest = (max_packet - 4).min(8 * socket_bytes as u32);
         // A world of many clients is about their number, not about what each of them does: one server has to cope with all
         // that all of them say at once.
-        let is_crowded = clients > 20;
+        let is_crowded = clients > CROWD;
         let (conversations, messages, pause_ms) = if is_crowded {
             (1, pick(rng, &[3, 10]), pick(rng, &[500, 2000]))
         } else {

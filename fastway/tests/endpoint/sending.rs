@@ -47,7 +47,8 @@ async fn sending_waits_while_the_link_is_full_and_stops_waiting_at_the_end() {
     let waiting = tokio::spawn(async move { second.send([2; 1000]).await });
     sleep(SECOND).await;
     script.send(close(2)).await;
-    assert!(matches!(waiting.await.unwrap(), Err(SendError::Closed(CloseReason::ClosedByRemote))));
+    let outcome = timeout(SECOND, waiting).await.expect("it is told at once").unwrap();
+    assert!(matches!(outcome, Err(SendError::Closed(CloseReason::ClosedByRemote))));
     drop(script);
     assert!(matches!(first.send("x").await, Err(SendError::Closed(CloseReason::Link(_)))));
 }
@@ -153,19 +154,51 @@ async fn everybody_who_waits_for_room_gets_it() {
     reading.abort();
 }
 
+/// To the byte: 64 KiB in the pipe, and the queue.
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_room_stops_waiting_when_the_connection_ends() {
-    let config = EndpointConfig { send_queue_bytes: 1000, ..EndpointConfig::default() };
+async fn sending_waits_when_the_queue_is_full_and_goes_on_when_half_of_it_is_free() {
+    let config = EndpointConfig { send_queue_bytes: 8 * 1024, ..EndpointConfig::default() };
     let (mut script, client) = Script::with_client(config).await;
     let mut conn = script.open(&client, 1).await;
-    while timeout(SECOND, conn.send([1; 1000])).await.is_ok() {}
-    let (mut sender, _receiver) = conn.split();
-    let waiting = tokio::spawn(async move { (sender.send([2; 1000]).await, sender.close_reason()) });
+    let message = [1; 1024 - 8];
+    let mut sent = 0;
+    while timeout(SECOND, conn.send(message)).await.is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, 64 + 8);
+    let waiting = tokio::spawn(async move { (conn.send(message).await, conn) });
+    for read in 1..=4 {
+        assert!(!waiting.is_finished(), "{read}");
+        script.expect(data(1, &message)).await;
+        sleep(SECOND).await;
+    }
+    assert!(waiting.is_finished());
+}
+
+/// At once, and not when the whole link is given up; and nobody else is told.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_stops_waiting_when_its_own_connection_ends() {
+    let config = EndpointConfig { send_queue_bytes: 1000, ..EndpointConfig::default() };
+    let (mut script, client) = Script::with_client(config).await;
+    let mut conns = Vec::new();
+    for number in 1..=3 {
+        conns.push(script.open(&client, number).await);
+    }
+    while timeout(SECOND, conns[0].send([1; 1000])).await.is_ok() {}
+    let send = |conn: VirtualConn| async move {
+        let (mut sender, _receiver) = conn.split();
+        (sender.send([2; 1000]).await, sender.close_reason())
+    };
+    let mut waiting: Vec<_> = conns.into_iter().map(|conn| tokio::spawn(send(conn))).collect();
     sleep(SECOND).await;
-    script.send(close_by_gateway(1)).await;
-    let (sent, reason) = timeout(SECOND, waiting).await.expect("it is told").unwrap();
-    assert!(matches!(sent, Err(SendError::Closed(CloseReason::ClosedByRemote))), "{sent:?}");
-    assert!(matches!(reason, Some(CloseReason::ClosedByRemote)), "{reason:?}");
+    for number in [3, 1, 2] {
+        script.send(close_by_gateway(number)).await;
+        let told = timeout(SECOND, &mut waiting[number as usize - 1]).await.expect("it is told");
+        let (sent, reason) = told.unwrap();
+        assert!(matches!(sent, Err(SendError::Closed(CloseReason::ClosedByRemote))), "{sent:?}");
+        assert!(matches!(reason, Some(CloseReason::ClosedByRemote)), "{reason:?}");
+        assert!(number != 3 || waiting[..2].iter().all(|waiting| !waiting.is_finished()));
+    }
 }
 
 fn close_by_gateway(number: u32) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastway::keepalive::KeepaliveConfig;
+use fastway::net::MemoryNetwork;
 
 use super::support::{KEY, TestGateway, config, config_with, hello, wire};
 
@@ -184,6 +185,28 @@ async fn rule_9_everything_that_a_held_back_server_had_sent_is_delivered_then_cl
         client.expect(wire::data(conn, b"last words")).await;
         client.expect(wire::close(conn)).await;
     }
+}
+
+/// More than any one read takes, and as much as kernels keep for one connection: the client was held back while it sent.
+#[tokio::test(start_paused = true)]
+async fn rule_9_megabytes_that_a_held_back_client_had_sent_are_delivered_when_it_is_cut_off() {
+    let config = config_with(|config| {
+        config.client.queue.bytes = 600_000;
+        config.server.queue.bytes = 600_000;
+    });
+    let gateway = TestGateway::start_on(MemoryNetwork::with_pipe_bytes(3_000_000), config).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let message = |number: u8| wire::data(conn, &[number; 100_000]);
+    for number in 0..60 {
+        client.send(message(number)).await;
+    }
+    server.send(message(0).repeat(40)).await;
+    gateway.until("the client is cut off", |counts| counts.clients == 0).await;
+    for number in 0..60 {
+        server.expect(message(number)).await;
+    }
+    server.expect(wire::close(conn)).await;
 }
 
 /// Pitfall 13. The client was cut off, and what it had sent is still held back by a full server: to everybody else it

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
 use fastway_gateway::Config;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -271,6 +272,90 @@ async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
         pings += 1;
     }
     assert!((115..=120).contains(&pings), "{pings} signs of life in an hour, one every 30 s");
+}
+
+/// It has said a lot since it heard something, and its own ping is not read: an interval after the gateway has said something
+/// it says something again, or a client that waits for two intervals would have given it up. A little that gets through
+/// now and then changes nothing about that.
+#[tokio::test(start_paused = true)]
+async fn rule_13_a_client_that_is_held_back_hears_from_the_gateway_every_interval() {
+    // From when on it is held back, whether it has just been told something, and when it is pinged for the first time.
+    for (held_from, is_told, first) in [(25, false, 30), (25, true, 55), (40, false, 40)] {
+        held_back(held_from, is_told, first, false).await;
+        held_back(held_from, is_told, first, true).await;
+    }
+}
+
+async fn held_back(held_from: u32, is_told: bool, first: u32, takes_a_little: bool) {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.server.queue.messages = 10;
+        config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+        config.server.stall_timeout = HOUR;
+    }))
+    .await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let begun = Instant::now();
+    sleep(SECOND * 25).await;
+    client.send(wire::data(conn, &[1; 10_000])).await;
+    server.expect(wire::data(conn, &[1; 10_000])).await;
+    sleep(SECOND * (held_from - 25)).await;
+    if is_told {
+        server.send(wire::data(conn, b"news")).await;
+        client.expect(wire::data(conn, b"news")).await;
+    }
+    let (mut reading, mut writing) = tokio::io::split(client.stream);
+    let many = wire::data(conn, &[1; 10_000]).repeat(100);
+    let sending = tokio::spawn(async move {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut writing, &many).await;
+    });
+    let taking = tokio::spawn(async move {
+        loop {
+            sleep(SECOND * 9).await;
+            if takes_a_little {
+                server.expect(wire::data(conn, &[1; 10_000])).await;
+            }
+        }
+    });
+    for interval in 0..5 {
+        let mut ping = [0; 9];
+        tokio::io::AsyncReadExt::read_exact(&mut reading, &mut ping).await.unwrap();
+        assert_eq!(ping, wire::ping()[..]);
+        assert_about(begun.elapsed(), SECOND * (first + 30 * interval));
+    }
+    sending.abort();
+    taking.abort();
+}
+
+/// A frame that fits into no queue that is half full is offered again and again, while smaller ones of others go by. That
+/// is no sign of life, neither the client's nor the gateway's.
+#[tokio::test(start_paused = true)]
+async fn rule_13_a_client_whose_frame_is_offered_in_vain_is_pinged() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.max_packet = MaxPacket::new(15_004).unwrap();
+        config.server.queue.bytes = 20_000;
+        config.server.keepalive = KeepaliveConfig::ANSWER_ONLY;
+    }))
+    .await;
+    let (mut client, mut busy) = (gateway.client().await, gateway.client().await);
+    let mut server = gateway.server(7).await;
+    let (conn, busy_conn) = (client.open(7, &mut server).await, busy.open(7, &mut server).await);
+    let small = wire::data(busy_conn, &[1; 1000]);
+    let many = small.repeat(1000);
+    let sending = tokio::spawn(async move { busy.send(many).await });
+    sleep(SECOND).await;
+    client.send(wire::data(conn, &[2; 15_000])).await;
+    for _ in 0..30 {
+        sleep(SECOND * 10).await;
+        for _ in 0..12 {
+            server.expect(&small).await;
+        }
+    }
+    client.deadline = SECOND;
+    for _ in 0..9 {
+        client.expect(wire::ping()).await;
+    }
+    sending.abort();
 }
 
 /// The rules above once more over real sockets, where a silent client is the clock: no other is needed.

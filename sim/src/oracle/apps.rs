@@ -124,7 +124,8 @@ impl<'a> Apps<'a> {
         let (workload, side) = (&plan.workload, self.links[&link].side);
         let gateway_ping_ms =
             if side == Side::Client { plan.gateway.client_ping_ms } else { plan.gateway.server_ping_ms };
-        // A gateway that pings says something in time, also to a client that it holds back. But while an endpoint sends
+        // A gateway that pings says something in time, also to a client that it holds back, an interval after it did the last
+        // time. But while an endpoint sends
         // more than a journey takes, its own pings wait behind that, and the gateway, which hears it, has none.
         let most_bytes = workload.message_bytes * workload.messages * workload.conversations;
         let is_heard = gateway_ping_ms > 0

@@ -45,6 +45,10 @@ impl Model {
     pub(super) fn registers(&mut self, step: &mut Step<'_>, id: u32) {
         let link = self.physical(step);
         (link.id, link.registered, link.known_at) = (Some(id), true, step.index);
+        if self.stopping {
+            // Nobody registers any more, or at that very moment still: whoever was there before may stay so.
+            return;
+        }
         if let Some(older) = self.servers.insert(id, step.link)
             && self.is_reachable(older)
         {

@@ -14,6 +14,9 @@ pub(super) struct Model {
     pub(super) run: Run,
     pub(super) links: BTreeMap<Link, Physical>,
     pub(super) conns: FxHashMap<u32, Virtual>,
+    /// Connections of which only one end has been told yet: the other end's Accept or Connect is in a queue, and what this
+    /// end says waits behind it.
+    pub(super) half_told: Vec<u32>,
     /// The newest registration of each server ID.
     pub(super) servers: FxHashMap<u32, Link>,
     pub(super) owed: VecDeque<Owed>,
@@ -130,6 +133,7 @@ impl Model {
             run,
             links: BTreeMap::new(),
             conns: FxHashMap::default(),
+            half_told: Vec::new(),
             servers: FxHashMap::default(),
             owed: VecDeque::new(),
             stopping: false,
@@ -183,15 +187,21 @@ impl Model {
     /// What waits to be written to this link, as far as can be seen: messages, and bytes with their headers.
     pub(super) fn pending_for(&self, link: Link) -> (usize, usize) {
         let Some(physical) = self.links.get(&link) else { return (0, 0) };
+        let of_link = physical.conns.iter().filter_map(|conn| self.conns.get(conn)).flat_map(|conn| {
+            let [near, far] = &conn.ends;
+            [(near, far), (far, near)]
+                .into_iter()
+                .filter(|(to, _)| to.link == Some(link))
+                .map(|(_, from)| from)
+        });
+        let untold = self
+            .half_told
+            .iter()
+            .filter_map(|conn| self.conns[conn].end_that_talks_to(physical, &self.links));
         let mut pending = (0, 0);
-        for conn in physical.conns.iter().filter_map(|conn| self.conns.get(conn)) {
-            for (end, other) in [(0, 1), (1, 0)] {
-                if conn.ends[end].link == Some(link) {
-                    let messages = &conn.ends[other].pending;
-                    pending.0 += messages.len();
-                    pending.1 += messages.iter().map(|(len, _)| *len as usize + 8).sum::<usize>();
-                }
-            }
+        for from in of_link.chain(untold) {
+            pending.0 += from.pending.len();
+            pending.1 += from.pending.iter().map(|(len, _)| *len as usize + 8).sum::<usize>();
         }
         pending
     }
@@ -204,6 +214,20 @@ impl Model {
 
     pub(super) fn servers_blocked_since(&self, since_ms: u32) -> bool {
         self.blocked_servers > 0 || self.server_blocked_ms.is_some_and(|until| until >= since_ms)
+    }
+}
+
+impl Virtual {
+    /// The end that has been told, if the one that has not is `to`.
+    fn end_that_talks_to(&self, to: &Physical, links: &BTreeMap<Link, Physical>) -> Option<&End> {
+        let [dialler, dialled] = &self.ends;
+        let (told, other) = match (dialler.link, dialled.link) {
+            (Some(_), None) => (dialler, self.accepted.map(|(remote, _)| remote)),
+            (None, Some(_)) => (dialled, self.connected),
+            _ => return None,
+        };
+        let side = links[&told.link?].side;
+        (other == to.id && side != to.side).then_some(told)
     }
 }
 

@@ -60,6 +60,7 @@ impl Model {
         match dialled {
             Some(dialled) => self.joined(id, step.link, dialled),
             None => {
+                self.half_told.push(id);
                 self.owe_if_gone(step, id);
                 Ok(())
             }
@@ -94,6 +95,7 @@ impl Model {
         match dialler {
             Some(dialler) => self.joined(id, dialler, step.link),
             None => {
+                self.half_told.push(id);
                 self.owe_if_gone(step, id);
                 Ok(())
             }
@@ -103,6 +105,7 @@ impl Model {
     /// Both ends of a connection are known: are they the right ones (rules 1, 2, 4)?
     pub(super) fn joined(&mut self, id: u32, dialler: Link, dialled: Link) -> Result<(), Found> {
         let about = About::Conn(self.run, id);
+        self.half_told.retain(|half_told| *half_told != id);
         let conn = &self.conns[&id];
         let (Some((accepted, dialled_at)), Some(connected)) = (conn.accepted, conn.connected) else {
             return Ok(());
