@@ -395,7 +395,8 @@ impl Model {
         let physical = &self.links[&link];
         let foreign: u32 =
             physical.foreign.values().map(|foreign| foreign.at_most - foreign.got.min(foreign.at_most)).sum();
-        let commands = self.owed.len() + physical.pings.echoes() + foreign as usize + COMMANDS;
+        let commands =
+            self.owed.len() + physical.pings.echoes() + (foreign + self.late_for(link)) as usize + COMMANDS;
         messages + commands >= plan.client_queue_messages
             || bytes + commands * COMMAND_BYTES > plan.client_queue_bytes
     }

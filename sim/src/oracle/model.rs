@@ -206,6 +206,15 @@ impl Model {
         pending
     }
 
+    /// Closes that may wait to be written to this link: answers to what it sent on connections that were closed before.
+    pub(super) fn late_for(&self, link: Link) -> u32 {
+        let Some(physical) = self.links.get(&link) else { return 0 };
+        let ends = physical.conns.iter().filter_map(|conn| self.conns.get(conn)).flat_map(|conn| &conn.ends);
+        ends.filter(|end| end.link == Some(link))
+            .map(|end| end.late_at_most.saturating_sub(end.closes.saturating_sub(1)))
+            .sum()
+    }
+
     /// Somebody who takes nothing may have delayed this since `since_ms`: `link` itself, or a server that holds back.
     pub(super) fn may_be_delayed(&self, link: Link, since_ms: u32) -> bool {
         let own = self.links.get(&link).is_some_and(|link| link.was_blocked_since(since_ms));
