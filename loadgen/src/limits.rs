@@ -39,13 +39,26 @@ pub(crate) enum LimitError {
     },
 }
 
+/// Where the other ends of the links are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gateway {
+    /// In another process.
+    Elsewhere,
+    /// In this one, which has both ends of each link open.
+    Here,
+}
+
 /// Raises the limit of open files as far as the process may, and says what is missing for the plan.
 ///
 /// # Errors
 ///
 /// [`LimitError`], with the remedy.
-pub(crate) fn prepare(plan: &Plan) -> Result<(), LimitError> {
-    let needed = (plan.clients + plan.servers * plan.targets.len()) as u64 + OTHER_FILES;
+pub(crate) fn prepare(plan: &Plan, gateway: Gateway) -> Result<(), LimitError> {
+    let ends = match gateway {
+        Gateway::Elsewhere => 1,
+        Gateway::Here => 2,
+    };
+    let needed = ends * (plan.clients + plan.servers * plan.targets.len()) as u64 + OTHER_FILES;
     let limit = raise_files();
     if needed > limit {
         return Err(LimitError::Files { needed, limit });

@@ -60,7 +60,7 @@ enum Command {
     /// Play only the clients; servers are there already
     Drive(Drive),
     /// The whole of it in one process, with a gateway of its own: nothing else is needed
-    Demo(Demo),
+    Demo(BothFlags),
     /// What this machine can do, before anything is loaded
     Doctor(doctor::Flags),
     /// Print a completion script for a shell
@@ -75,6 +75,13 @@ struct Run {
     /// Gateways: PUBLIC/INTERNAL, each HOST:PORT; what is left out is port 7010, and the same host with port 7020
     #[arg(value_name = "TARGET", value_parser = parse::target, default_value = "127.0.0.1:7010/127.0.0.1:7020")]
     targets: Vec<Target>,
+    #[command(flatten)]
+    flags: BothFlags,
+}
+
+/// Flags of those who play both sides.
+#[derive(Debug, Args)]
+struct BothFlags {
     #[command(flatten)]
     load: LoadFlags,
     #[command(flatten)]
@@ -124,22 +131,6 @@ struct Drive {
     output: OutputFlags,
 }
 
-#[derive(Debug, Args)]
-struct Demo {
-    #[command(flatten)]
-    load: LoadFlags,
-    #[command(flatten)]
-    clients: ClientFlags,
-    #[command(flatten)]
-    servers: ServerFlags,
-    #[command(flatten)]
-    shared: SharedFlags,
-    #[command(flatten)]
-    tool: ToolFlags,
-    #[command(flatten)]
-    output: OutputFlags,
-}
-
 /// Runs the process: flags in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -156,21 +147,7 @@ pub fn main() -> ExitCode {
 impl Command {
     fn obey(self) -> ExitCode {
         match self {
-            Self::Run(run) => {
-                let Run { targets, load, clients, servers, shared, tool, output } = &run;
-                let flags = Flags {
-                    sides: Sides::Both,
-                    targets: targets.clone(),
-                    load: Some(load),
-                    clients: Some(clients),
-                    servers: Some(servers),
-                    shared,
-                    tool,
-                    output,
-                    default_duration: Some(RUN),
-                };
-                plan_and_go(flags, output)
-            }
+            Self::Run(Run { targets, flags }) => plan_and_go(flags.of(targets, RUN), &flags.output),
             Self::Serve(serve) => {
                 let Serve { targets, duration, servers, shared, tool, output } = &serve;
                 let parsed: Result<Vec<Target>, String> =
@@ -207,7 +184,7 @@ impl Command {
                 };
                 plan_and_go(flags, output)
             }
-            Self::Demo(demo) => demo.run(),
+            Self::Demo(flags) => demo(&flags),
             Self::Doctor(flags) => doctor::run(&flags),
             Self::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "loadgen", &mut std::io::stdout());
@@ -217,47 +194,53 @@ impl Command {
     }
 }
 
-impl Demo {
-    fn run(self) -> ExitCode {
-        let Self { load, clients, servers, shared, tool, output } = &self;
-        let flags = Flags {
+impl BothFlags {
+    fn of(&self, targets: Vec<Target>, duration: Duration) -> Flags<'_> {
+        let Self { load, clients, servers, shared, tool, output } = self;
+        Flags {
             sides: Sides::Both,
-            targets: vec![Target { client_addr: String::new(), server_addr: String::new() }],
+            targets,
             load: Some(load),
             clients: Some(clients),
             servers: Some(servers),
             shared,
             tool,
             output,
-            default_duration: Some(DEMO),
-        };
-        let mut plan = match flags.plan() {
-            Ok(plan) => plan,
-            Err(error) => return fail(USAGE_ERROR, &error),
-        };
-        if let Err(error) = limits::prepare(&plan) {
-            return fail(COULD_NOT_RUN, &error.into());
+            default_duration: Some(duration),
         }
-        let gateway = match demo::Gateway::start(&plan) {
-            Ok(gateway) => gateway,
-            Err(error) => return fail(COULD_NOT_RUN, &error),
-        };
-        plan.targets = vec![gateway.target()];
-        go(&plan, output)
     }
+}
+
+fn demo(flags: &BothFlags) -> ExitCode {
+    // Its ports are known when it listens.
+    let nowhere = Target { client_addr: String::new(), server_addr: String::new() };
+    let mut plan = match flags.of(vec![nowhere], DEMO).plan() {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE_ERROR, &error),
+    };
+    if let Err(error) = limits::prepare(&plan, limits::Gateway::Here) {
+        return fail(COULD_NOT_RUN, &error.into());
+    }
+    let gateway = match demo::Gateway::start(&plan) {
+        Ok(gateway) => gateway,
+        Err(error) => return fail(COULD_NOT_RUN, &error),
+    };
+    plan.targets = vec![gateway.target()];
+    go(&plan, &flags.output)
 }
 
 fn plan_and_go(flags: Flags<'_>, output: &OutputFlags) -> ExitCode {
-    match flags.plan() {
-        Ok(plan) => go(&plan, output),
-        Err(error) => fail(USAGE_ERROR, &error),
+    let plan = match flags.plan() {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE_ERROR, &error),
+    };
+    if let Err(error) = limits::prepare(&plan, limits::Gateway::Elsewhere) {
+        return fail(COULD_NOT_RUN, &error.into());
     }
+    go(&plan, output)
 }
 
 fn go(plan: &Plan, output: &OutputFlags) -> ExitCode {
-    if let Err(error) = limits::prepare(plan) {
-        return fail(COULD_NOT_RUN, &error.into());
-    }
     match run_and_report(plan, output) {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(COULD_NOT_RUN, &error),
@@ -384,19 +367,7 @@ mod tests {
     fn plan(args: &[&str]) -> anyhow::Result<Plan> {
         let cli = Cli::try_parse_from([&["loadgen", "run"], args].concat())?;
         let Some(Command::Run(run)) = cli.command else { panic!("it is a run") };
-        let Run { targets, load, clients, servers, shared, tool, output } = &run;
-        Flags {
-            sides: Sides::Both,
-            targets: targets.clone(),
-            load: Some(load),
-            clients: Some(clients),
-            servers: Some(servers),
-            shared,
-            tool,
-            output,
-            default_duration: Some(RUN),
-        }
-        .plan()
+        run.flags.of(run.targets.clone(), RUN).plan()
     }
 
     #[test]
