@@ -21,9 +21,6 @@ use crate::run::{self, Quiet};
 use crate::stats::{Results, Times};
 use crate::timer::Timer;
 
-/// Files besides the clients' that a run opens.
-const OTHER_FILES: u64 = 64;
-
 /// What one client and one of its virtual connections take of this tool's memory, in bytes, at most.
 const CLIENT_BYTES: u64 = 4096;
 const CONN_BYTES: u64 = 512;
@@ -103,7 +100,7 @@ impl std::fmt::Display for Finding {
 fn files(flags: &Flags) -> anyhow::Result<Finding> {
     let before = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let limit = limits::raise_files();
-    let needed = flags.clients + OTHER_FILES;
+    let needed = flags.clients + limits::OTHER_FILES;
     let raised = if before < limit { format!(" (raised from {before})") } else { String::new() };
     Ok(Finding {
         name: "files",

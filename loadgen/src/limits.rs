@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::plan::Plan;
 
 /// Files besides the links: the standard ones, timers, epoll, outputs.
-const OTHER_FILES: u64 = 64;
+pub(crate) const OTHER_FILES: u64 = 64;
 
 /// Local ports that the kernel gives to outgoing connections, unless it says otherwise (Linux: 32768 to 60999).
 const PORTS: u64 = 28_232;
