@@ -299,8 +299,8 @@ fn decimal(text: &str) -> Option<f64> {
     if plain { text.parse().ok() } else { None }
 }
 
-/// `1200`, `50k`, `1.2m`, `1g`.
-fn parse_number(text: &str) -> Option<f64> {
+/// A number of things, as rates and thresholds write it: `1200`, `50k`, `1.2m`, `1g`, of 1000 each.
+pub(crate) fn parse_number(text: &str) -> Option<f64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" => 1.0,
