@@ -58,11 +58,6 @@ impl Live {
         self.bar.tick();
     }
 
-    /// Writes a line above, without tearing this one.
-    pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
-        self.bar.suspend(write)
-    }
-
     /// Takes the line away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

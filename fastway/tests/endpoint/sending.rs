@@ -132,9 +132,8 @@ async fn sending_on_a_dead_link_fails_also_while_the_link_waits_for_its_receiver
     assert_eq!(conn.recv().await.unwrap(), "1", "what came before is received");
 }
 
-/// Each waits for itself: nobody's place in the line is taken by another.
-#[tokio::test(start_paused = true)]
-async fn everybody_who_waits_for_room_gets_it() {
+/// Three connections of a client whose gateway reads nothing, until the first of them had to wait for room.
+async fn three_on_a_full_link() -> (Script, Client, Vec<VirtualConn>) {
     let config = EndpointConfig { send_queue_bytes: 1000, ..EndpointConfig::default() };
     let (mut script, client) = Script::with_client(config).await;
     let mut conns = Vec::new();
@@ -142,6 +141,13 @@ async fn everybody_who_waits_for_room_gets_it() {
         conns.push(script.open(&client, number).await);
     }
     while timeout(SECOND, conns[0].send([1; 1000])).await.is_ok() {}
+    (script, client, conns)
+}
+
+/// Each waits for itself: nobody's place in the line is taken by another.
+#[tokio::test(start_paused = true)]
+async fn everybody_who_waits_for_room_gets_it() {
+    let (mut script, _client, conns) = three_on_a_full_link().await;
     let send = |mut conn: VirtualConn| async move { (conn.send([2; 1000]).await, conn.flush().await) };
     let waiting: Vec<_> = conns.into_iter().map(|conn| tokio::spawn(send(conn))).collect();
     sleep(SECOND).await;
@@ -178,13 +184,7 @@ async fn sending_waits_when_the_queue_is_full_and_goes_on_when_half_of_it_is_fre
 /// At once, and not when the whole link is given up; and nobody else is told.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_stops_waiting_when_its_own_connection_ends() {
-    let config = EndpointConfig { send_queue_bytes: 1000, ..EndpointConfig::default() };
-    let (mut script, client) = Script::with_client(config).await;
-    let mut conns = Vec::new();
-    for number in 1..=3 {
-        conns.push(script.open(&client, number).await);
-    }
-    while timeout(SECOND, conns[0].send([1; 1000])).await.is_ok() {}
+    let (mut script, _client, conns) = three_on_a_full_link().await;
     let send = |conn: VirtualConn| async move {
         let (mut sender, _receiver) = conn.split();
         (sender.send([2; 1000]).await, sender.close_reason())
