@@ -128,6 +128,10 @@ impl<'a> Frame<'a> {
     pub fn take_bytes(&mut self) -> Cow<'a, [u8]> {
         std::mem::take(&mut self.bytes)
     }
+
+    pub(crate) fn into_bytes(self) -> Cow<'a, [u8]> {
+        self.bytes
+    }
 }
 
 /// What [`split`] found at the front of a byte slice.
@@ -177,6 +181,18 @@ pub fn split(bytes: &[u8], max: MaxPacket) -> Result<Split<'_>, FrameError> {
     }
     let (frame, rest) = bytes.split_at(total);
     Ok(Split::Frame(Frame::whole(Cow::Borrowed(frame)), rest))
+}
+
+/// Where each of the frames at the front of `bytes` ends, by their length fields; the last one may end beyond `bytes`.
+///
+/// The lengths are not judged: this is for frames that [`split`] has found whole.
+pub fn frame_ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut end = 0;
+    std::iter::from_fn(move || {
+        let length: [u8; LENGTH_BYTES] = *bytes.get(end..)?.first_chunk()?;
+        end += LENGTH_BYTES + u32::from_le_bytes(length) as usize;
+        Some(end)
+    })
 }
 
 /// Appends the frame that carries `message` on `conn`.

@@ -92,8 +92,10 @@
 //! - [`endpoint`]: clients, servers, virtual connections. Most programs need only this.
 //! - [`net`]: the trait [`Network`](net::Network), TCP, and a network in memory for tests.
 //! - [`frame`], [`command`], [`handshake`], [`id`]: the protocol as values. No I/O, no clock, no randomness.
-//! - [`reader`], [`keepalive`]: what every end of a link needs, for those who write their own.
+//! - [`reader`], [`keepalive`]: what every end of a link needs, for those who write their own; [`run`] and [`buffers`] for
+//!   those who forward.
 
+pub mod buffers;
 pub mod command;
 pub mod endpoint;
 pub mod frame;
@@ -102,3 +104,4 @@ pub mod id;
 pub mod keepalive;
 pub mod net;
 pub mod reader;
+pub mod run;

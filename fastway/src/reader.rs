@@ -18,7 +18,9 @@ use bytes::BufMut as _;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::buffers::{Buffers, Heap};
 use crate::frame::{Frame, FrameError, MaxPacket, Split, split};
+use crate::run::{Run, split_run};
 
 /// Up to here a cut-off tail is copied in front of the next read. A longer one is completed where it is, with a
 /// read of its own: copying it again for every few bytes that trickle in would cost more than that.
@@ -82,21 +84,30 @@ pub fn with_scratch<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
     SCRATCH.with_borrow_mut(|scratch| f(scratch))
 }
 
-/// The reading half of one link.
+/// The reading half of one link. What it keeps between calls is in buffers of `B`.
 #[derive(Debug)]
-pub struct FrameReader {
+pub struct FrameReader<B = Heap> {
     max: MaxPacket,
     /// What was read and not yet handled: from the start of a frame.
     kept: Vec<u8>,
     /// The first frame in `kept` is whole, and the handler did not want it yet.
     held: bool,
+    buffers: B,
 }
 
 impl FrameReader {
     /// A reader that accepts frames up to `max`. It keeps no memory while no frame is in progress.
     #[must_use]
     pub fn new(max: MaxPacket) -> Self {
-        Self { max, kept: Vec::new(), held: false }
+        Self::with_buffers(max, Heap)
+    }
+}
+
+impl<B: Buffers> FrameReader<B> {
+    /// The same, with the buffers of `buffers`.
+    #[must_use]
+    pub fn with_buffers(max: MaxPacket, buffers: B) -> Self {
+        Self { max, kept: Vec::new(), held: false, buffers }
     }
 
     /// Whether a frame is held back: the next call offers it again and reads nothing.
@@ -133,6 +144,39 @@ impl FrameReader {
     where
         S: AsyncRead + Unpin,
     {
+        self.poll_runs(cx, stream, scratch, |run| {
+            while let Some(mut frame) = run.pop() {
+                if handle(&mut frame)? == Flow::Hold {
+                    run.put_back(frame);
+                    return Ok(Flow::Hold);
+                }
+            }
+            Ok(Flow::Next)
+        })
+    }
+
+    /// The same by runs: frames of one virtual connection that arrived together come together.
+    ///
+    /// With [`Flow::Next`] the whole run is done with. With [`Flow::Hold`] what is left in it is held back: a handler may
+    /// have taken frames off its front before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`poll_frames`](Self::poll_frames).
+    ///
+    /// # Panics
+    ///
+    /// If `scratch` is shorter than [`MIN_SCRATCH_BYTES`].
+    pub fn poll_runs<S, E>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        scratch: &mut [u8],
+        mut handle: impl FnMut(&mut Run<'_>) -> Result<Flow, E>,
+    ) -> Poll<Result<Progress, ReadError<E>>>
+    where
+        S: AsyncRead + Unpin,
+    {
         assert!(scratch.len() >= MIN_SCRATCH_BYTES, "the scratch buffer is too short");
         if self.held {
             self.walk_kept(&mut handle)?;
@@ -155,7 +199,7 @@ impl FrameReader {
                 if read > 0 {
                     let arrived = &scratch[..joined + read];
                     let rest = self.walk(arrived, &mut handle)?;
-                    self.kept = arrived[arrived.len() - rest..].to_vec();
+                    self.keep(&arrived[arrived.len() - rest..]);
                 }
                 read
             }
@@ -178,6 +222,29 @@ impl FrameReader {
         }
     }
 
+    /// Keeps this, and nothing else, until the next call. A frame that is longer than what is joined with the next read gets
+    /// as much room as it needs, but not more than twice of what has arrived.
+    fn keep(&mut self, rest: &[u8]) {
+        if rest.is_empty() {
+            return self.release();
+        }
+        let room = match split(rest, self.max) {
+            Ok(Split::Incomplete { total: Some(total) }) if rest.len() > JOINED_TAIL_BYTES => {
+                total.min(2 * rest.len())
+            }
+            _ => rest.len(),
+        };
+        self.kept.clear();
+        self.buffers.grow(&mut self.kept, room);
+        self.kept.extend_from_slice(rest);
+    }
+
+    fn release(&mut self) {
+        if self.kept.capacity() > 0 {
+            self.buffers.give(std::mem::take(&mut self.kept));
+        }
+    }
+
     /// Reads on at the end of `kept`, up to the end of its frame. Memory at most doubles what has arrived.
     fn poll_read_in_place<S: AsyncRead + Unpin>(
         &mut self,
@@ -187,7 +254,7 @@ impl FrameReader {
     ) -> Poll<io::Result<usize>> {
         let arrived = self.kept.len();
         if self.kept.capacity() == arrived {
-            self.kept.reserve_exact(arrived.min(total - arrived));
+            self.buffers.grow(&mut self.kept, total.min(2 * arrived));
         }
         let room = (total - arrived).min(self.kept.capacity() - arrived);
         poll_read_buf(Pin::new(stream), cx, &mut (&mut self.kept).limit(room))
@@ -196,21 +263,26 @@ impl FrameReader {
     /// Walks over what was kept: one large frame that moves on as it is, or several that were held back.
     fn walk_kept<E>(
         &mut self,
-        handle: &mut impl FnMut(&mut Frame<'_>) -> Result<Flow, E>,
+        handle: &mut impl FnMut(&mut Run<'_>) -> Result<Flow, E>,
     ) -> Result<(), ReadError<E>> {
         let mut kept = std::mem::take(&mut self.kept);
         if let Ok(Split::Frame(_, [])) = split(&kept, self.max) {
-            let mut frame = Frame::whole(Cow::Owned(kept));
-            self.held = handle(&mut frame).map_err(ReadError::Handler)? == Flow::Hold;
-            if self.held {
-                self.kept = frame.take_bytes().into_owned();
+            let mut run = Run::of_one(Frame::whole(Cow::Owned(kept)));
+            self.held = handle(&mut run).map_err(ReadError::Handler)? == Flow::Hold;
+            // Whoever took the frame has its buffer; whoever only looked at it, has not.
+            if let Cow::Owned(kept) = run.take(usize::MAX) {
+                self.kept = kept;
+            }
+            if !self.held {
+                self.release();
             }
             return Ok(());
         }
         let rest = self.walk(&kept, handle)?;
-        if rest > 0 {
-            kept.drain(..kept.len() - rest);
-            self.kept = kept;
+        kept.drain(..kept.len() - rest);
+        self.kept = kept;
+        if rest == 0 {
+            self.release();
         }
         Ok(())
     }
@@ -219,14 +291,14 @@ impl FrameReader {
     fn walk<E>(
         &mut self,
         bytes: &[u8],
-        handle: &mut impl FnMut(&mut Frame<'_>) -> Result<Flow, E>,
+        handle: &mut impl FnMut(&mut Run<'_>) -> Result<Flow, E>,
     ) -> Result<usize, ReadError<E>> {
         self.held = false;
         let mut rest = bytes;
-        while let Split::Frame(mut frame, behind) = split(rest, self.max).map_err(ReadError::Frame)? {
-            if handle(&mut frame).map_err(ReadError::Handler)? == Flow::Hold {
+        while let Some((mut run, behind)) = split_run(rest, self.max).map_err(ReadError::Frame)? {
+            if handle(&mut run).map_err(ReadError::Handler)? == Flow::Hold {
                 self.held = true;
-                break;
+                return Ok(run.as_bytes().len() + behind.len());
             }
             rest = behind;
         }

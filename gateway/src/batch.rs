@@ -1,4 +1,5 @@
-//! Frames that wait to be written: gathered in chunks by those who push, written chunk by chunk by the session.
+//! Frames that wait to be written: gathered in chunks by those who push, written chunk by chunk by the session. Chunks come
+//! from the pool when there is something to write, and go back to it when it is written.
 //!
 //! Small frames are copied one behind the other, so that a hundred of them are one `write`; a large frame moves in
 //! as a chunk of its own. No chunk is ever grown beyond [`CHUNK_BYTES`] by copying, so a long queue costs no long
@@ -7,7 +8,10 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use fastway::frame::LENGTH_BYTES;
+use fastway::buffers::Buffers as _;
+use fastway::frame::frame_ends;
+
+use crate::pool::Pool;
 
 /// Small frames are gathered up to here.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -24,34 +28,45 @@ struct Chunk {
     is_closed: bool,
 }
 
-/// Frames that wait for the session to collect them.
+/// Frames in the order in which they are to be written. No frames, no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
-    list: VecDeque<Chunk>,
+    /// Those before the last. As a rule there are none.
+    earlier: VecDeque<Chunk>,
+    last: Chunk,
     messages: usize,
     bytes: usize,
-    /// A buffer that is kept for the next frame.
-    spare: Vec<u8>,
 }
 
 impl Chunks {
-    pub(crate) fn push(&mut self, frame: Cow<'_, [u8]>) {
-        self.messages += 1;
-        self.bytes += frame.len();
-        match frame {
+    /// Appends so many frames. If nothing waits yet, memory for `expected_bytes` is taken at once.
+    pub(crate) fn push(
+        &mut self,
+        frames: Cow<'_, [u8]>,
+        messages: usize,
+        expected_bytes: usize,
+        pool: &Pool,
+    ) {
+        self.messages += messages;
+        self.bytes += frames.len();
+        match frames {
             Cow::Owned(frame) if frame.len() >= LARGE_FRAME_BYTES => {
-                self.list.push_back(Chunk { bytes: frame, messages: 1, is_closed: true });
+                self.begin_chunk();
+                self.last = Chunk { bytes: frame, messages, is_closed: true };
             }
-            frame => {
-                let chunk = self.chunk_with_room(frame.len());
-                chunk.bytes.extend_from_slice(&frame);
-                chunk.messages += 1;
+            frames => {
+                self.make_room(frames.len(), expected_bytes, pool);
+                self.last.bytes.extend_from_slice(&frames);
+                self.last.messages += messages;
+                if let Cow::Owned(frame) = frames {
+                    pool.give(frame);
+                }
             }
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.bytes == 0
     }
 
     pub(crate) fn messages(&self) -> usize {
@@ -62,116 +77,118 @@ impl Chunks {
         self.bytes
     }
 
-    /// Moves all frames behind those of `batch`, and takes its spare buffer for the next ones.
+    /// Moves all frames behind those of `batch`.
     pub(crate) fn move_to(&mut self, batch: &mut Batch) {
-        if batch.list.is_empty() {
-            std::mem::swap(&mut self.list, &mut batch.list);
-        } else {
-            batch.list.append(&mut self.list);
-        }
-        batch.messages += std::mem::take(&mut self.messages);
-        batch.bytes += std::mem::take(&mut self.bytes);
-        if self.spare.capacity() == 0 {
-            self.spare = std::mem::take(&mut batch.spare);
+        if batch.is_empty() {
+            std::mem::swap(self, &mut batch.chunks);
+        } else if !self.is_empty() {
+            batch.chunks.append(std::mem::take(self));
         }
     }
 
-    pub(crate) fn release_spare(&mut self) {
-        self.spare = Vec::new();
-        if self.list.is_empty() {
-            self.list = VecDeque::new();
+    fn append(&mut self, other: Self) {
+        self.begin_chunk();
+        self.earlier.extend(other.earlier);
+        self.last = other.last;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+
+    fn begin_chunk(&mut self) {
+        if !self.last.bytes.is_empty() {
+            self.earlier.push_back(std::mem::take(&mut self.last));
         }
     }
 
-    fn chunk_with_room(&mut self, bytes: usize) -> &mut Chunk {
-        let fits = |last: &Chunk| !last.is_closed && last.bytes.len() + bytes <= CHUNK_BYTES;
-        let room = self.list.back().is_some_and(fits);
-        if !room {
-            let bytes = if self.list.is_empty() {
-                std::mem::take(&mut self.spare)
-            } else {
-                // There is a lot to write: the next chunk fills up as well, and should not grow step by step.
-                Vec::with_capacity(CHUNK_BYTES)
-            };
-            self.list.push_back(Chunk { bytes, messages: 0, is_closed: false });
+    /// Room for so many bytes in the last chunk.
+    fn make_room(&mut self, bytes: usize, expected_bytes: usize, pool: &Pool) {
+        if self.last.is_closed || self.last.bytes.len() + bytes > CHUNK_BYTES {
+            self.begin_chunk();
         }
-        self.list.back_mut().expect("one has room now")
+        let chunk = &mut self.last.bytes;
+        let needed = chunk.len() + bytes;
+        if needed <= chunk.capacity() {
+            return;
+        }
+        let wanted = match chunk.capacity() {
+            0 if self.earlier.is_empty() => expected_bytes,
+            // There is a lot to write: this chunk fills up as well, and should not grow step by step.
+            0 => CHUNK_BYTES,
+            full => 2 * full,
+        };
+        pool.grow(chunk, needed.max(wanted.min(CHUNK_BYTES)));
+    }
+
+    fn first(&self) -> &Chunk {
+        self.earlier.front().unwrap_or(&self.last)
+    }
+
+    fn first_mut(&mut self) -> &mut Chunk {
+        self.earlier.front_mut().unwrap_or(&mut self.last)
+    }
+
+    fn remove_first(&mut self) -> Chunk {
+        let first = self.earlier.pop_front().unwrap_or_else(|| std::mem::take(&mut self.last));
+        if self.earlier.is_empty() {
+            self.earlier = VecDeque::new();
+        }
+        first
     }
 }
 
 /// Frames that the session is writing.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    list: VecDeque<Chunk>,
-    /// Not yet written as a whole.
-    messages: usize,
-    bytes: usize,
+    /// What is not yet written as a whole.
+    chunks: Chunks,
     /// Bytes of the first chunk that are written.
     written: usize,
     /// Where in the first chunk the first unwritten frame begins.
     frame: usize,
-    /// A buffer that is kept for the next frames.
-    spare: Vec<u8>,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.chunks.is_empty()
     }
 
     /// Frames of which something is still to be written.
     pub(crate) fn messages(&self) -> usize {
-        self.messages
+        self.chunks.messages
     }
 
     /// Bytes still to be written.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.chunks.bytes
     }
 
     /// The next bytes to write; empty if there are none.
     pub(crate) fn unwritten(&self) -> &[u8] {
-        self.list.front().map_or(&[], |chunk| &chunk.bytes[self.written..])
+        &self.chunks.first().bytes[self.written..]
     }
 
-    /// So many of [`unwritten`](Self::unwritten) are written. A chunk of at most `spare_bytes` stays as the
-    /// buffer for what comes.
-    pub(crate) fn advance(&mut self, written: usize, spare_bytes: usize) {
-        self.bytes -= written;
+    /// So many of [`unwritten`](Self::unwritten) are written. The memory of a chunk that is done goes to `pool`.
+    pub(crate) fn advance(&mut self, written: usize, pool: &Pool) {
         self.written += written;
-        let Some(chunk) = self.list.front_mut() else { return };
-        if self.written < chunk.bytes.len() {
-            while let Some(end) = frame_end(&chunk.bytes, self.frame).filter(|end| *end <= self.written) {
-                self.frame = end;
-                self.messages -= 1;
-                chunk.messages -= 1;
+        self.chunks.bytes -= written;
+        let Self { chunks, written, frame } = self;
+        let chunk = chunks.first_mut();
+        if *written < chunk.bytes.len() {
+            let ends = frame_ends(&chunk.bytes[*frame..]).map(|end| *frame + end);
+            let (mut done, mut next) = (0, *frame);
+            for end in ends.take_while(|end| end <= written) {
+                (done, next) = (done + 1, end);
             }
+            chunk.messages -= done;
+            chunks.messages -= done;
+            *frame = next;
             return;
         }
-        self.messages -= chunk.messages;
-        self.written = 0;
-        self.frame = 0;
-        let done = self.list.pop_front().expect("there is a first one");
-        if self.spare.capacity() == 0 && done.bytes.capacity() <= spare_bytes {
-            self.spare = done.bytes;
-            self.spare.clear();
-        }
+        let done = chunks.remove_first();
+        chunks.messages -= done.messages;
+        (*written, *frame) = (0, 0);
+        pool.give(done.bytes);
     }
-
-    /// Gives back memory that is only kept for what may come.
-    pub(crate) fn release_spare(&mut self) {
-        self.spare = Vec::new();
-        if self.list.is_empty() {
-            self.list = VecDeque::new();
-        }
-    }
-}
-
-/// Where the frame that begins at `start` ends, by its length field.
-fn frame_end(chunk: &[u8], start: usize) -> Option<usize> {
-    let length = chunk.get(start..start + LENGTH_BYTES)?;
-    let length = u32::from_le_bytes(length.try_into().expect("a length has four bytes"));
-    Some(start + LENGTH_BYTES + length as usize)
 }
 
 #[cfg(test)]
@@ -180,6 +197,7 @@ mod tests {
     use fastway::id::ConnId;
 
     use super::*;
+    use crate::config::MemPoolConfig;
 
     fn frame(message_bytes: usize) -> Vec<u8> {
         let mut out = Vec::new();
@@ -187,14 +205,22 @@ mod tests {
         out
     }
 
+    fn pool() -> Pool {
+        Pool::new(MemPoolConfig::default())
+    }
+
     fn batch_of(frames: &[Vec<u8>]) -> Batch {
-        let (mut chunks, mut batch) = (Chunks::default(), Batch::default());
+        let (mut chunks, mut batch, pool) = (Chunks::default(), Batch::default(), pool());
         for frame in frames {
-            chunks.push(Cow::Borrowed(frame));
+            chunks.push(Cow::Borrowed(frame), 1, 0, &pool);
         }
         chunks.move_to(&mut batch);
         assert!(chunks.is_empty() && chunks.messages() == 0 && chunks.bytes() == 0);
         batch
+    }
+
+    fn count(batch: &Batch) -> usize {
+        batch.chunks.earlier.len() + 1
     }
 
     #[test]
@@ -209,7 +235,7 @@ mod tests {
     fn a_message_counts_until_its_last_byte_is_written() {
         let mut batch = batch_of(&[frame(10), frame(0), frame(10)]);
         for (written, messages) in [(17, 3), (1, 2), (7, 2), (3, 1), (15, 1), (1, 0)] {
-            batch.advance(written, 0);
+            batch.advance(written, &pool());
             assert_eq!(batch.messages(), messages);
         }
         assert!(batch.is_empty() && batch.bytes() == 0);
@@ -219,58 +245,87 @@ mod tests {
     fn a_large_owned_frame_is_not_copied() {
         let large = frame(LARGE_FRAME_BYTES);
         let at = large.as_ptr();
-        let (mut chunks, mut batch) = (Chunks::default(), Batch::default());
-        chunks.push(Cow::Owned(frame(1)));
-        chunks.push(Cow::Owned(large));
-        chunks.push(Cow::Owned(frame(1)));
+        let (mut chunks, mut batch, pool) = (Chunks::default(), Batch::default(), pool());
+        chunks.push(Cow::Owned(frame(1)), 1, 0, &pool);
+        chunks.push(Cow::Owned(large), 1, 0, &pool);
+        chunks.push(Cow::Owned(frame(1)), 1, 0, &pool);
         chunks.move_to(&mut batch);
-        batch.advance(9, 0);
+        batch.advance(9, &pool);
         assert_eq!(batch.unwritten().as_ptr(), at);
-        batch.advance(LARGE_FRAME_BYTES + 8, 0);
+        batch.advance(LARGE_FRAME_BYTES + 8, &pool);
         assert_eq!((batch.messages(), batch.bytes()), (1, 9));
+    }
+
+    #[test]
+    fn what_comes_later_is_written_later() {
+        let (mut chunks, pool) = (Chunks::default(), pool());
+        let mut batch = batch_of(&[frame(1)]);
+        let later: Vec<u8> = [frame(2), frame(40_000), frame(40_000)].concat();
+        chunks.push(Cow::Borrowed(&later[..10]), 1, 0, &pool);
+        chunks.push(Cow::Borrowed(&later[10..40_018]), 1, 0, &pool);
+        chunks.push(Cow::Borrowed(&later[40_018..]), 1, 0, &pool);
+        chunks.move_to(&mut batch);
+        assert_eq!((batch.messages(), batch.bytes()), (4, 9 + later.len()));
+        let mut written = Vec::new();
+        while !batch.is_empty() {
+            written.extend_from_slice(batch.unwritten());
+            batch.advance(batch.unwritten().len(), &pool);
+        }
+        assert_eq!(written, [frame(1), later].concat());
+        assert_eq!(batch.messages(), 0);
     }
 
     #[test]
     fn no_chunk_is_copied_to_grow_beyond_its_bound() {
         let batch = batch_of(&vec![frame(1_000); 1_000]);
-        assert!(batch.list.len() > 10);
-        assert!(batch.list.iter().all(|chunk| chunk.bytes.len() <= CHUNK_BYTES));
-        assert!(batch.list.iter().skip(1).all(|chunk| chunk.bytes.capacity() == CHUNK_BYTES));
-    }
-
-    #[test]
-    fn a_spare_buffer_stays_within_its_bound() {
-        let mut batch = batch_of(&[frame(100)]);
-        batch.advance(108, 64);
-        assert_eq!(batch.spare.capacity(), 0, "too large to keep");
-        let mut batch = batch_of(&[frame(20)]);
-        batch.advance(28, 64);
-        assert!((1..=64).contains(&batch.spare.capacity()));
-        batch.release_spare();
-        assert_eq!(batch.spare.capacity(), 0);
+        assert!(count(&batch) > 10);
+        let mut later = batch.chunks.earlier.iter().skip(1).chain([&batch.chunks.last]);
+        assert!(batch.chunks.first().bytes.len() <= CHUNK_BYTES);
+        assert!(later.all(|chunk| chunk.bytes.len() <= CHUNK_BYTES && chunk.bytes.capacity() == CHUNK_BYTES));
     }
 
     #[test]
     fn frames_of_moderate_size_share_a_chunk_owned_or_not() {
-        assert_eq!(batch_of(&vec![frame(1_000); 10]).list.len(), 1);
-        let mut chunks = Chunks::default();
+        assert_eq!(count(&batch_of(&vec![frame(1_000); 10])), 1);
+        let (mut chunks, pool) = (Chunks::default(), pool());
         for _ in 0..4 {
-            chunks.push(Cow::Owned(frame(10_000)));
+            chunks.push(Cow::Owned(frame(10_000)), 1, 0, &pool);
         }
-        assert_eq!(chunks.list.len(), 1);
+        assert!(chunks.earlier.is_empty());
     }
 
     #[test]
-    fn a_buffer_goes_round_and_is_given_back() {
-        let mut chunks = Chunks::default();
-        let mut batch = batch_of(&[frame(100)]);
-        batch.advance(108, 1_000);
-        let capacity = batch.spare.capacity();
-        assert!(capacity > 0);
-        chunks.push(Cow::Owned(frame(1)));
-        chunks.move_to(&mut batch);
-        assert_eq!((chunks.spare.capacity(), batch.spare.capacity()), (capacity, 0));
-        chunks.release_spare();
-        assert_eq!(chunks.spare.capacity(), 0);
+    fn memory_for_what_is_expected_is_taken_at_once() {
+        for (expected, capacity) in [(0, 64), (1000, 1024), (100_000, CHUNK_BYTES)] {
+            let mut chunks = Chunks::default();
+            chunks.push(Cow::Borrowed(&frame(10)), 1, expected, &pool());
+            assert_eq!(chunks.last.bytes.capacity(), capacity);
+        }
+    }
+
+    /// Also of a frame that was gathered in a buffer of its own and then copied, and of a long queue.
+    #[test]
+    fn what_is_written_leaves_no_memory_behind() {
+        let pool = Pool::new(MemPoolConfig { page_bytes: 1 << 30, ..MemPoolConfig::default() });
+        let (mut chunks, mut batch) = (Chunks::default(), Batch::default());
+        let taken = |bytes| {
+            let mut buffer = Vec::new();
+            pool.grow(&mut buffer, bytes);
+            buffer
+        };
+        for bytes in [10, 300, 5_000, 20_000, 60_000, 60_000, 60_000] {
+            let mut gathered = taken(bytes + 8);
+            gathered.extend_from_slice(&frame(bytes));
+            let at = gathered.as_ptr();
+            chunks.push(Cow::Owned(gathered), 1, 0, &pool);
+            chunks.move_to(&mut batch);
+            while !batch.is_empty() {
+                batch.advance(batch.unwritten().len(), &pool);
+            }
+            let capacity = |chunks: &Chunks| chunks.last.bytes.capacity() + chunks.earlier.capacity();
+            assert_eq!((capacity(&chunks), capacity(&batch.chunks)), (0, 0));
+            let again = [taken(bytes + 8), taken(bytes + 8)];
+            assert!(again.iter().any(|buffer| buffer.as_ptr() == at), "the pool has it again");
+        }
     }
 }

@@ -50,7 +50,8 @@ pub struct ClientConfig {
     pub addr: SocketAddr,
     /// Virtual connections that one client may hold open by its own dialling. 16.
     pub max_conn: usize,
-    /// Memory that a session may keep while no frame is in progress, in bytes. 2 KiB.
+    /// When a session has something to send, it takes a buffer as large as it needed the last time, up to so many bytes. It
+    /// holds none while it has nothing to send. 2 KiB.
     pub buffer_bytes: usize,
     /// How long a client may be silent. Ping after 30 s, end after 60 s.
     pub keepalive: KeepaliveConfig,
@@ -69,7 +70,7 @@ pub struct ServerConfig {
     pub allow_no_auth: bool,
     /// The whole handshake must be done in this time. 3 s.
     pub auth_timeout: Duration,
-    /// Memory that a session may keep while no frame is in progress, in bytes. 64 KiB.
+    /// The same as for clients. 64 KiB.
     pub buffer_bytes: usize,
     /// How long a server may be silent. Ping after 30 s, end after 60 s.
     pub keepalive: KeepaliveConfig,
@@ -170,8 +171,9 @@ impl fmt::Debug for ServerKey {
     }
 }
 
-/// The settings of the buffer pool. They are checked and kept; the pool itself is not built yet, and buffers come
-/// from the allocator.
+/// The buffer pool: where memory comes from that is kept between turns of a session.
+///
+/// Buffers have sizes of a few classes, from the smallest to the largest. What is larger comes from the allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemPoolConfig {
     /// How threads share the pool.
@@ -182,7 +184,7 @@ pub struct MemPoolConfig {
     pub min_chunk_bytes: usize,
     /// The largest size class in bytes. 64 KiB.
     pub max_chunk_bytes: usize,
-    /// Chunks are cut from pages of so many bytes. 1 MiB.
+    /// Bytes of each class that are kept for reuse at most; more goes back to the allocator. 1 MiB.
     pub page_bytes: usize,
 }
 
@@ -201,11 +203,11 @@ impl Default for MemPoolConfig {
 /// The kinds of buffer pool that the original knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum MemPoolType {
-    /// A cache for each thread.
+    /// A cache for each thread, and a shared list through which they exchange what they have too much of.
     Sync,
     /// Shared, without locks.
     Atom,
-    /// A bounded, shared list.
+    /// A shared list with a lock.
     Chan,
 }
 

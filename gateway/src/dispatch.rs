@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use fastway::command::{CommandError, ToEndpoint, ToGateway};
-use fastway::frame::Frame;
+use fastway::frame::HEADER_BYTES;
 use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
 use fastway::reader::Flow;
+use fastway::run::Run;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
@@ -62,36 +63,42 @@ impl Dispatch {
         })
     }
 
-    /// Forwards a message or obeys a command.
-    pub(crate) fn handle(&mut self, frame: &mut Frame<'_>) -> Result<Flow, CommandError> {
-        match frame.conn() {
-            Some(conn) => Ok(self.forward(conn, frame)),
+    /// Forwards messages or obeys a command.
+    pub(crate) fn handle(&mut self, run: &mut Run<'_>) -> Result<Flow, CommandError> {
+        match run.conn() {
+            Some(conn) => Ok(self.forward(conn, run)),
+            // A command comes alone.
             None => {
-                let command = ToGateway::decode(frame.message())?;
+                let command = ToGateway::decode(&run.as_bytes()[HEADER_BYTES..])?;
                 Ok(self.obey(command))
             }
         }
     }
 
     /// Rules 5, 6 and 15.
-    fn forward(&mut self, id: ConnId, frame: &mut Frame<'_>) -> Flow {
-        let Some(conn) = self.conns.get(&id) else {
-            return self.reply(ToEndpoint::Close { conn: Some(id) });
+    fn forward(&mut self, id: ConnId, run: &mut Run<'_>) -> Flow {
+        let pushed = match self.conns.get(&id) {
+            Some(conn) => conn.outbox(self.side.other()).forward(conn, run, &self.outbox),
+            None => Push::Gone,
         };
-        match conn.outbox(self.side.other()).forward(conn, frame, &self.outbox) {
+        match pushed {
             Push::Done => Flow::Next,
             Push::Full => Flow::Hold,
-            Push::Gone => self.refuse_message(id),
+            Push::Gone => self.refuse_messages(id, run),
         }
     }
 
     /// The other end is closed. If this one has not been told yet, this is how it learns; if it has, it sent the
-    /// message on a connection that is not its own any more (rule 6).
-    fn refuse_message(&mut self, id: ConnId) -> Flow {
-        if self.conns.get(&id).is_some_and(|conn| self.outbox.close(conn)) {
-            return Flow::Next;
+    /// messages on a connection that is not its own any more, and each is answered (rule 6).
+    fn refuse_messages(&mut self, id: ConnId, run: &mut Run<'_>) -> Flow {
+        while run.frames() > 0 {
+            let told = self.conns.get(&id).is_some_and(|conn| self.outbox.close(conn));
+            if !told && self.reply(ToEndpoint::Close { conn: Some(id) }) == Flow::Hold {
+                return Flow::Hold;
+            }
+            drop(run.take(1));
         }
-        self.reply(ToEndpoint::Close { conn: Some(id) })
+        Flow::Next
     }
 
     fn obey(&mut self, command: ToGateway) -> Flow {
@@ -174,16 +181,16 @@ mod tests {
     use fastway::keepalive::KeepaliveConfig;
 
     use super::*;
-    use crate::config::QueueLimits;
+    use crate::outbox::OutboxConfig;
 
     /// Rule 3, also for the dials of a client that is gone already, and that are only read to their end.
     #[test]
     fn a_client_dials_no_more_than_it_may() {
         for is_broken_off in [false, true] {
-            let limits = QueueLimits { messages: 1000, bytes: 100_000 };
+            let config = OutboxConfig::with_limits(1000, 100_000);
             let router = Arc::new(Router::new());
-            let client = router.register_client(limits).unwrap();
-            let _server = router.register_server(ServerId::new(5), limits).unwrap();
+            let client = router.register_client(&config).unwrap();
+            let _server = router.register_server(ServerId::new(5), &config).unwrap();
             let keepalive = Keepalive::new(KeepaliveConfig::ANSWER_ONLY, Instant::now());
             let mut dispatch = Dispatch::new(client.clone(), router.clone(), 2, keepalive);
             if is_broken_off {

@@ -158,9 +158,9 @@ impl<N: Network> Gateway<N> {
             (0..shared.config.threads.get()).map(|_| mpsc::channel(HANDOVER_QUEUE)).unzip();
         let mut ports = ports.into_iter();
         let first_ports = ports.next().expect("bind made at least one pair");
-        let mut shards = receivers.into_iter().map(|accepted| {
+        let mut shards = receivers.into_iter().enumerate().map(|(index, accepted)| {
             let rng = StdRng::from_rng(&mut rng);
-            Shard { shared: shared.clone(), rng, accepted }
+            Shard { shared: shared.clone(), rng, accepted, is_first: index == 0 }
         });
         let first_shard = shards.next().expect("there is at least one shard");
         // Without ports of their own, all shards get their connections from the first one's.

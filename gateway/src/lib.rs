@@ -76,6 +76,7 @@ mod gateway;
 mod listener;
 mod log_limit;
 mod outbox;
+mod pool;
 mod router;
 mod session;
 mod shard;

@@ -15,18 +15,19 @@
 //! Locks: no two queues' locks are ever held at once, and no waker runs under one.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use fastway::command::ToEndpoint;
-use fastway::frame::Frame;
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
+use fastway::run::Run;
 use parking_lot::Mutex;
 
 use crate::batch::{Batch, Chunks};
 use crate::config::QueueLimits;
 use crate::conn::Conn;
+use crate::pool::Pool;
 
 /// Whose session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,20 +70,29 @@ pub(crate) enum Cut {
     Shutdown,
 }
 
-/// What became of a frame that was to be forwarded.
+/// What became of frames that were to be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Push {
     Done,
-    /// No room. The sender will be resumed when there is.
+    /// No room for those that are left. The sender will be resumed when there is.
     Full,
     /// The connection, or the whole session, has ended on this side.
     Gone,
 }
 
+/// What the queues of one side have in common.
+#[derive(Debug)]
+pub(crate) struct OutboxConfig {
+    pub(crate) limits: QueueLimits,
+    /// A queue takes a buffer as large as the last one was filled, up to so many bytes.
+    pub(crate) buffer_bytes: usize,
+    pub(crate) pool: Pool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Outbox {
     owner: Owner,
-    limits: QueueLimits,
+    config: Arc<OutboxConfig>,
     waker: OnceLock<Waker>,
     /// The owner has something to collect and knows, or is about to.
     pending: AtomicBool,
@@ -101,6 +111,8 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     chunks: Chunks,
+    /// What the owner collected the last time, in bytes.
+    expected_bytes: usize,
     news: Vec<News>,
     /// Sessions that wait for room.
     held_back: Vec<Arc<Outbox>>,
@@ -120,10 +132,10 @@ enum State {
 
 /// For the sessions of others.
 impl Outbox {
-    pub(crate) fn new(owner: Owner, limits: QueueLimits) -> Self {
+    pub(crate) fn new(owner: Owner, config: Arc<OutboxConfig>) -> Self {
         Self {
             owner,
-            limits,
+            config,
             waker: OnceLock::new(),
             pending: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
@@ -139,8 +151,13 @@ impl Outbox {
         self.owner
     }
 
-    /// Queues a message of `conn`. With [`Push::Full`] the frame stays the sender's, and `sender` is resumed later.
-    pub(crate) fn forward(&self, conn: &Conn, frame: &mut Frame<'_>, sender: &Arc<Self>) -> Push {
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.config.pool
+    }
+
+    /// Queues messages of `conn`. With [`Push::Full`] what is left in `run` stays the sender's, and `sender` is resumed
+    /// later.
+    pub(crate) fn forward(&self, conn: &Conn, run: &mut Run<'_>, sender: &Arc<Self>) -> Push {
         let mut queue = self.queue.lock();
         if queue.state == State::Shut || conn.is_closed(self.owner.side()) {
             return Push::Gone;
@@ -148,22 +165,27 @@ impl Outbox {
         if queue.state == State::Broken {
             return Push::Done;
         }
-        let bytes = frame.as_bytes().len();
-        if !self.fits(&queue, bytes) {
-            if self.is_too_slow() {
+        let mut outcome = Push::Done;
+        let before = run.frames();
+        while run.frames() > 0 {
+            let fitting = self.fitting(&queue, run);
+            if fitting > 0 {
+                self.push(&mut queue, run.take(fitting), fitting);
+            } else if self.is_too_slow() {
                 // Its connections are closed when what it had sent itself is delivered, not by this message.
                 drop(queue);
                 self.cut(Cut::SlowClient);
                 return Push::Done;
-            }
-            if self.hold_back(&mut queue, bytes, sender) {
-                return Push::Full;
+            } else if self.hold_back(&mut queue, run.first_bytes(), sender) {
+                outcome = Push::Full;
+                break;
             }
         }
-        queue.chunks.push(frame.take_bytes());
         drop(queue);
-        self.wake_once();
-        Push::Done
+        if run.frames() < before {
+            self.wake_once();
+        }
+        outcome
     }
 
     /// Tells the owner that `conn` is open, by `command`. `false` if the session has ended.
@@ -219,7 +241,7 @@ impl Outbox {
 
     /// Bytes that wait to be written, collected or not.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.queue.lock().chunks.bytes() + self.writing_bytes.load(Ordering::Relaxed)
+        self.queued(&self.queue.lock()).1
     }
 
     fn push_command(&self, mut queue: parking_lot::MutexGuard<'_, Queue>, command: ToEndpoint) {
@@ -231,7 +253,7 @@ impl Outbox {
         }
         let frame = command.encode();
         let too_slow = !self.fits(&queue, frame.as_ref().len()) && self.is_too_slow();
-        queue.chunks.push(Cow::Borrowed(frame.as_ref()));
+        self.push(&mut queue, Cow::Borrowed(frame.as_ref()), 1);
         drop(queue);
         if too_slow {
             self.cut(Cut::SlowClient);
@@ -240,21 +262,39 @@ impl Outbox {
         }
     }
 
+    fn push(&self, queue: &mut Queue, frames: Cow<'_, [u8]>, count: usize) {
+        queue.chunks.push(frames, count, queue.expected_bytes, &self.config.pool);
+    }
+
+    /// Messages and bytes that wait to be written, collected or not.
+    fn queued(&self, queue: &Queue) -> (usize, usize) {
+        let messages = queue.chunks.messages() + self.writing_messages.load(Ordering::Relaxed);
+        (messages, queue.chunks.bytes() + self.writing_bytes.load(Ordering::Relaxed))
+    }
+
     fn fits(&self, queue: &Queue, bytes: usize) -> bool {
-        let queued_messages = queue.chunks.messages() + self.writing_messages.load(Ordering::SeqCst);
-        let queued_bytes = queue.chunks.bytes() + self.writing_bytes.load(Ordering::SeqCst);
-        queued_messages < self.limits.messages && queued_bytes + bytes <= self.limits.bytes
+        let (queued_messages, queued_bytes) = self.queued(queue);
+        queued_messages < self.config.limits.messages && queued_bytes + bytes <= self.config.limits.bytes
+    }
+
+    /// How many frames of `run` fit into the queue as it is.
+    fn fitting(&self, queue: &Queue, run: &Run<'_>) -> usize {
+        let (queued_messages, queued_bytes) = self.queued(queue);
+        let QueueLimits { messages, bytes } = self.config.limits;
+        run.frames_within(bytes.saturating_sub(queued_bytes)).min(messages.saturating_sub(queued_messages))
     }
 
     /// Whether a full queue means that the owner is to be cut off.
     fn is_too_slow(&self) -> bool {
-        self.owner.side() == Side::Client && self.blocked.load(Ordering::SeqCst)
+        self.owner.side() == Side::Client && self.blocked.load(Ordering::Relaxed)
     }
 
     /// Notes that `sender` waits for room. `false` if there is room after all: the owner may have written since
     /// the caller looked, and it looks for the mark only after it has written.
     fn hold_back(&self, queue: &mut Queue, bytes: usize, sender: &Arc<Self>) -> bool {
-        self.holds_back.store(true, Ordering::SeqCst);
+        self.holds_back.store(true, Ordering::Relaxed);
+        // Either this sees what the owner has written, or the owner sees the mark (`wrote`).
+        fence(Ordering::SeqCst);
         let full = !self.fits(queue, bytes);
         if full {
             queue.held_back.push(sender.clone());
@@ -263,7 +303,9 @@ impl Outbox {
     }
 
     fn wake_once(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel) {
+        // It is set most of the time while much is sent, and looking is cheaper than swapping. Who set it after the queue was
+        // last collected has woken the owner.
+        if !self.pending.load(Ordering::Acquire) && !self.pending.swap(true, Ordering::AcqRel) {
             self.wake();
         }
     }
@@ -296,6 +338,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         if let Some(batch) = batch.filter(|batch| batch.is_empty()) {
             queue.chunks.move_to(batch);
+            queue.expected_bytes = batch.bytes().min(self.config.buffer_bytes);
             self.store_writing(batch);
         }
         // What is left waits for the batch to be written; until then nobody needs to wake the owner for more.
@@ -310,14 +353,18 @@ impl Outbox {
     /// After a write that took something: what is still to be written of the batch. Lets go on those who were held
     /// back, if half of the queue is free again.
     pub(crate) fn wrote(&self, batch: &Batch) {
-        self.blocked.store(false, Ordering::SeqCst);
+        if self.blocked.load(Ordering::Relaxed) {
+            self.blocked.store(false, Ordering::Relaxed);
+        }
         self.store_writing(batch);
-        if !self.holds_back.load(Ordering::SeqCst) {
+        fence(Ordering::SeqCst);
+        if !self.holds_back.load(Ordering::Relaxed) {
             return;
         }
+        let limits = &self.config.limits;
         let mut queue = self.queue.lock();
-        let low = queue.chunks.messages() + batch.messages() <= self.limits.messages / 2
-            && queue.chunks.bytes() + batch.bytes() <= self.limits.bytes / 2;
+        let low = queue.chunks.messages() + batch.messages() <= limits.messages / 2
+            && queue.chunks.bytes() + batch.bytes() <= limits.bytes / 2;
         if low {
             let resumed = self.let_go(&mut queue);
             drop(queue);
@@ -329,7 +376,7 @@ impl Outbox {
     /// enough.
     pub(crate) fn mark_blocked(&self) {
         let mut queue = self.queue.lock();
-        self.blocked.store(true, Ordering::SeqCst);
+        self.blocked.store(true, Ordering::Relaxed);
         if self.owner.side() == Side::Client {
             let resumed = self.let_go(&mut queue);
             drop(queue);
@@ -372,18 +419,13 @@ impl Outbox {
         news
     }
 
-    /// Gives back memory that is only kept for what may come.
-    pub(crate) fn release_spare(&self) {
-        self.queue.lock().chunks.release_spare();
-    }
-
     fn store_writing(&self, batch: &Batch) {
-        self.writing_messages.store(batch.messages(), Ordering::SeqCst);
-        self.writing_bytes.store(batch.bytes(), Ordering::SeqCst);
+        self.writing_messages.store(batch.messages(), Ordering::Relaxed);
+        self.writing_bytes.store(batch.bytes(), Ordering::Relaxed);
     }
 
     fn let_go(&self, queue: &mut Queue) -> Vec<Arc<Self>> {
-        self.holds_back.store(false, Ordering::SeqCst);
+        self.holds_back.store(false, Ordering::Relaxed);
         std::mem::take(&mut queue.held_back)
     }
 }
@@ -398,11 +440,20 @@ fn resume(sessions: Vec<Arc<Outbox>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MemPoolConfig;
 
     const PING_BYTES: usize = 9;
 
+    impl OutboxConfig {
+        /// For tests of any module.
+        pub(crate) fn with_limits(messages: usize, bytes: usize) -> Arc<Self> {
+            let pool = Pool::new(MemPoolConfig::default());
+            Arc::new(Self { limits: QueueLimits { messages, bytes }, buffer_bytes: 1024, pool })
+        }
+    }
+
     fn outbox(messages: usize, bytes: usize) -> Arc<Outbox> {
-        Arc::new(Outbox::new(Owner::Server(ServerId::new(1)), QueueLimits { messages, bytes }))
+        Arc::new(Outbox::new(Owner::Server(ServerId::new(1)), OutboxConfig::with_limits(messages, bytes)))
     }
 
     /// Rule 15, whichever limit was reached, and wherever what is left waits: not earlier, or each write would wake
@@ -418,7 +469,7 @@ mod tests {
                 (0..in_queue).for_each(|_| full.reply(ToEndpoint::Ping));
                 assert!(!full.has_room(&sender));
                 for left in [6, 5, 4, 3] {
-                    batch.advance(PING_BYTES, 0);
+                    batch.advance(PING_BYTES, full.pool());
                     full.wrote(&batch);
                     assert_eq!(sender.take_resumed(), left == 3, "{left} of 6 messages are left");
                 }

@@ -10,9 +10,8 @@ use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use crate::config::QueueLimits;
 use crate::conn::{Conn, ConnIds};
-use crate::outbox::{Cut, Outbox, Owner};
+use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
 
 /// Everybody who is connected to one gateway.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ impl Router {
     }
 
     /// Registers a client under a number of its own: not 0, and no one else's. `None` when the gateway stops.
-    pub(crate) fn register_client(&self, limits: QueueLimits) -> Option<Arc<Outbox>> {
+    pub(crate) fn register_client(&self, config: &Arc<OutboxConfig>) -> Option<Arc<Outbox>> {
         let mut registered = self.registered.lock();
         let Registered { clients, last_client, stopped, .. } = &mut *registered;
         if *stopped {
@@ -76,14 +75,14 @@ impl Router {
                 break id;
             }
         };
-        let outbox = Arc::new(Outbox::new(Owner::Client(id), limits));
+        let outbox = Arc::new(Outbox::new(Owner::Client(id), config.clone()));
         clients.insert(id, outbox.clone());
         Some(outbox)
     }
 
     /// Registers a server under the number it chose; whoever had it before is ended. `None` when the gateway stops.
-    pub(crate) fn register_server(&self, id: ServerId, limits: QueueLimits) -> Option<Arc<Outbox>> {
-        let outbox = Arc::new(Outbox::new(Owner::Server(id), limits));
+    pub(crate) fn register_server(&self, id: ServerId, config: &Arc<OutboxConfig>) -> Option<Arc<Outbox>> {
+        let outbox = Arc::new(Outbox::new(Owner::Server(id), config.clone()));
         let mut registered = self.registered.lock();
         if registered.stopped {
             return None;
@@ -169,7 +168,9 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
 
-    const LIMITS: QueueLimits = QueueLimits { messages: 100, bytes: 10_000 };
+    fn config() -> Arc<OutboxConfig> {
+        OutboxConfig::with_limits(100, 10_000)
+    }
 
     fn client_id(outbox: &Outbox) -> u32 {
         outbox.owner().remote_id().get()
@@ -178,22 +179,22 @@ mod tests {
     #[test]
     fn client_numbers_wrap_around_zero_and_those_in_use() {
         let router = Router::after(0, 0);
-        let first = router.register_client(LIMITS).unwrap();
+        let first = router.register_client(&config()).unwrap();
         assert_eq!(client_id(&first), 1);
         router.registered.lock().last_client = u32::MAX;
-        let second = router.register_client(LIMITS).unwrap();
+        let second = router.register_client(&config()).unwrap();
         assert_eq!(client_id(&second), 2, "0 is no number, 1 is in use");
         assert_eq!(router.counts().clients, 2);
         router.unregister(&first);
         router.registered.lock().last_client = u32::MAX;
-        assert_eq!(client_id(&router.register_client(LIMITS).unwrap()), 1);
+        assert_eq!(client_id(&router.register_client(&config()).unwrap()), 1);
     }
 
     #[test]
     fn the_end_of_an_older_server_does_not_unregister_the_newer() {
         let router = Router::new();
-        let older = router.register_server(ServerId::new(5), LIMITS).unwrap();
-        let newer = router.register_server(ServerId::new(5), LIMITS).unwrap();
+        let older = router.register_server(ServerId::new(5), &config()).unwrap();
+        let newer = router.register_server(ServerId::new(5), &config()).unwrap();
         router.unregister(&older);
         let found = router.find(Side::Server, RemoteId::new(5)).unwrap();
         assert!(Arc::ptr_eq(&found, &newer));
@@ -215,8 +216,8 @@ mod tests {
             }
         }
         let router = Router::new();
-        let dialler = router.register_client(LIMITS).unwrap();
-        let dialled = router.register_server(ServerId::new(5), LIMITS).unwrap();
+        let dialler = router.register_client(&config()).unwrap();
+        let dialled = router.register_server(ServerId::new(5), &config()).unwrap();
         let probe = Arc::new(Probe { dialler: dialler.clone(), queued_when_woken: AtomicUsize::new(0) });
         dialled.woken_by(&Waker::from(probe.clone()));
         assert_eq!(router.dial(&dialler, RemoteId::new(5)), Dialled::Open);
@@ -226,8 +227,8 @@ mod tests {
     #[test]
     fn a_dial_to_a_session_that_just_ended_leaves_nothing_behind() {
         let router = Router::new();
-        let client = router.register_client(LIMITS).unwrap();
-        let server = router.register_server(ServerId::new(5), LIMITS).unwrap();
+        let client = router.register_client(&config()).unwrap();
+        let server = router.register_server(ServerId::new(5), &config()).unwrap();
         // The server's session has ended, but a dialler on another shard found it just before.
         drop(server.shut(&mut Default::default()));
         assert_eq!(router.dial(&client, RemoteId::new(5)), Dialled::Open);
@@ -242,7 +243,7 @@ mod tests {
     fn nobody_registers_after_the_stop() {
         let router = Router::new();
         router.stop();
-        assert!(router.register_client(LIMITS).is_none());
-        assert!(router.register_server(ServerId::new(1), LIMITS).is_none());
+        assert!(router.register_client(&config()).is_none());
+        assert!(router.register_server(ServerId::new(1), &config()).is_none());
     }
 }

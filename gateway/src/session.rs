@@ -23,6 +23,7 @@ use crate::alarm::{Alarm, Grain};
 use crate::batch::Batch;
 use crate::dispatch::Dispatch;
 use crate::outbox::{Cut, Outbox};
+use crate::pool::Pool;
 use crate::router::Router;
 
 /// Reads in one turn, before other sessions have theirs.
@@ -45,8 +46,6 @@ pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionConfig {
     pub(crate) max_packet: MaxPacket,
-    /// Memory to keep while no frame is in progress.
-    pub(crate) buffer_bytes: usize,
     pub(crate) keepalive: KeepaliveConfig,
     pub(crate) max_dialled: usize,
     /// Servers only: how long one may take nothing.
@@ -105,7 +104,7 @@ impl From<Cut> for End {
 #[derive(Debug)]
 pub(crate) struct Session<S> {
     stream: S,
-    reader: FrameReader,
+    reader: FrameReader<Pool>,
     dispatch: Dispatch,
     batch: Batch,
     alarm: Alarm,
@@ -130,7 +129,7 @@ impl<S: Stream> Session<S> {
         let keepalive = Keepalive::new(config.keepalive, now);
         Self {
             stream,
-            reader: FrameReader::new(config.max_packet),
+            reader: FrameReader::with_buffers(config.max_packet, outbox.pool().clone()),
             dispatch: Dispatch::new(outbox, router, config.max_dialled, keepalive),
             batch: Batch::default(),
             alarm: Alarm::new(config.grain),
@@ -203,9 +202,8 @@ impl<S: Stream> Session<S> {
         }
         for _ in 0..READS_PER_TURN {
             let Self { reader, stream, dispatch, .. } = self;
-            let progress = with_scratch(|scratch| {
-                reader.poll_frames(cx, stream, scratch, |frame| dispatch.handle(frame))
-            });
+            let progress =
+                with_scratch(|scratch| reader.poll_runs(cx, stream, scratch, |run| dispatch.handle(run)));
             let Poll::Ready(progress) = progress else { return self.end_if_due() };
             match progress {
                 Ok(Progress::Read(bytes)) => self.heard(bytes)?,
@@ -295,8 +293,8 @@ impl<S: Stream> Session<S> {
 
     /// One write of the batch.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, batch, dispatch, config, .. } = self;
-        poll_write_batch(stream, batch, dispatch.outbox(), config.buffer_bytes, cx)
+        let Self { stream, batch, dispatch, .. } = self;
+        poll_write_batch(stream, batch, dispatch.outbox(), cx)
     }
 
     fn note_blocked(&mut self, cx: &mut Context<'_>) {
@@ -368,23 +366,16 @@ impl<S: Stream> Session<S> {
         // Also if it does not get through: one is enough for this interval.
         self.said = Instant::now();
         self.dispatch.outbox().reply(ToEndpoint::Ping);
-        self.release_spare();
         self.write(cx)
-    }
-
-    /// A session that is silent for a while holds no memory for what may come.
-    fn release_spare(&mut self) {
-        self.batch.release_spare();
-        self.dispatch.outbox().release_spare();
     }
 
     /// The orderly end of a connection: everything queued is written, then the end of file, then the peer's end
     /// is awaited.
     async fn finish(&mut self) {
-        let Self { stream, batch, dispatch, config, .. } = self;
+        let Self { stream, batch, dispatch, .. } = self;
         let flush = |stream: &mut S, cx: &mut Context<'_>| {
             while !batch.is_empty() {
-                ready!(poll_write_batch(stream, batch, dispatch.outbox(), config.buffer_bytes, cx))?;
+                ready!(poll_write_batch(stream, batch, dispatch.outbox(), cx))?;
             }
             Poll::Ready(Ok(()))
         };
@@ -396,15 +387,13 @@ fn poll_write_batch<S: Stream>(
     stream: &mut S,
     batch: &mut Batch,
     outbox: &Outbox,
-    buffer_bytes: usize,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     let written = ready!(Pin::new(stream).poll_write(cx, batch.unwritten()))?;
     if written == 0 {
         return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
     }
-    // Two buffers may be kept: one here, one where others push.
-    batch.advance(written, buffer_bytes / 2);
+    batch.advance(written, outbox.pool());
     outbox.wrote(batch);
     Poll::Ready(Ok(()))
 }

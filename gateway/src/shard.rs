@@ -10,7 +10,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tokio::task::coop::unconstrained;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -19,7 +19,8 @@ use crate::alarm::Grain;
 use crate::config::Config;
 use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
-use crate::outbox::{Outbox, Owner};
+use crate::outbox::{Outbox, OutboxConfig, Owner};
+use crate::pool::{Pool, TRIM_INTERVAL};
 use crate::router::Router;
 use crate::session::{End, Session, SessionConfig};
 
@@ -30,6 +31,9 @@ pub(crate) struct Shared {
     pub(crate) router: Arc<Router>,
     client_session: Arc<SessionConfig>,
     server_session: Arc<SessionConfig>,
+    client_outbox: Arc<OutboxConfig>,
+    server_outbox: Arc<OutboxConfig>,
+    pool: Pool,
     /// Every session and handshake, on whichever shard.
     pub(crate) tasks: TaskTracker,
     pub(crate) stopping: CancellationToken,
@@ -59,7 +63,6 @@ impl Shared {
         let grain = Grain::for_intervals(Instant::now(), &intervals);
         let client_session = SessionConfig {
             max_packet: config.max_packet,
-            buffer_bytes: client.buffer_bytes,
             keepalive: client.keepalive,
             max_dialled: client.max_conn,
             stall_timeout: None,
@@ -67,13 +70,18 @@ impl Shared {
         };
         let server_session = SessionConfig {
             max_packet: config.max_packet,
-            buffer_bytes: server.buffer_bytes,
             keepalive: server.keepalive,
             max_dialled: usize::MAX,
             stall_timeout: Some(server.stall_timeout),
             grain,
         };
+        let pool = Pool::new(config.mem_pool);
+        let outbox =
+            |limits, buffer_bytes| Arc::new(OutboxConfig { limits, buffer_bytes, pool: pool.clone() });
         Self {
+            client_outbox: outbox(client.queue, client.buffer_bytes),
+            server_outbox: outbox(server.queue, server.buffer_bytes),
+            pool,
             config,
             router: Arc::new(Router::new()),
             client_session: Arc::new(client_session),
@@ -101,14 +109,26 @@ pub(crate) struct Shard<S> {
     /// For challenges.
     pub(crate) rng: StdRng,
     pub(crate) accepted: mpsc::Receiver<Accepted<S>>,
+    /// It keeps house for all shards.
+    pub(crate) is_first: bool,
 }
 
 impl<S: Stream> Shard<S> {
     /// Starts a session for everything that is accepted, until the gateway stops.
     pub(crate) async fn run(mut self) {
-        while let Some(accepted) = self.accepted.recv().await {
-            if let Err(error) = self.welcome(accepted) {
-                debug!(%error, "a connection was gone before it was served");
+        let mut trim_at = Instant::now() + TRIM_INTERVAL;
+        loop {
+            match timeout_at(trim_at, self.accepted.recv()).await {
+                Ok(Some(accepted)) => {
+                    if let Err(error) = self.welcome(accepted) {
+                        debug!(%error, "a connection was gone before it was served");
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.shared.pool.trim(self.is_first);
+                    trim_at = Instant::now() + TRIM_INTERVAL;
+                }
             }
         }
     }
@@ -119,7 +139,7 @@ impl<S: Stream> Shard<S> {
         // Sessions bound what they do in one turn themselves; tokio's own budget would only interfere.
         match side {
             Side::Client => {
-                if let Some(outbox) = shared.router.register_client(shared.config.client.queue) {
+                if let Some(outbox) = shared.router.register_client(&shared.client_outbox) {
                     self.shared.tasks.spawn(unconstrained(serve(stream, outbox, shared)));
                 }
             }
@@ -138,7 +158,7 @@ impl<S: Stream> Shard<S> {
 async fn meet_server<S: Stream>(mut stream: S, challenge: Challenge, shared: Arc<Shared>) {
     let handshake = handshake(&mut stream, challenge, &shared);
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
-    let Some(outbox) = shared.router.register_server(id, shared.config.server.queue) else { return };
+    let Some(outbox) = shared.router.register_server(id, &shared.server_outbox) else { return };
     info!(%id, peer = peer_name(&stream), "server registered");
     serve(stream, outbox, shared).await;
 }
