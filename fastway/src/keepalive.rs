@@ -15,6 +15,7 @@
 //! as it is: should the peer be of the first generation and just late, its answers, and the one to that echo, are
 //! still swallowed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -63,7 +64,7 @@ pub enum Due {
 /// *Output*: [`check`](Self::check), to be asked at the instant that it named the last time.
 #[derive(Clone, Debug)]
 pub struct Keepalive {
-    config: KeepaliveConfig,
+    config: Arc<KeepaliveConfig>,
     heard: Instant,
     /// The present silence has had its Ping.
     asked: bool,
@@ -74,10 +75,10 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// A peer that was heard just now.
+    /// A peer that was heard just now. Thousands of peers can share one configuration.
     #[must_use]
-    pub fn new(config: KeepaliveConfig, now: Instant) -> Self {
-        Self { config, heard: now, asked: false, unanswered: 0, waiting_since: now }
+    pub fn new(config: impl Into<Arc<KeepaliveConfig>>, now: Instant) -> Self {
+        Self { config: config.into(), heard: now, asked: false, unanswered: 0, waiting_since: now }
     }
 
     /// Something came from the peer, were it one byte.

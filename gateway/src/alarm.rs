@@ -1,14 +1,19 @@
-//! The one timer of a session.
+//! The alarms of sessions: one timer for a whole shard.
 //!
 //! Deadlines are rounded up to a common grain, so that ten thousand silent sessions are looked at in a few wakes of
-//! the process instead of ten thousand. A deadline is late by one grain at most: 1/64 of the shortest interval in
-//! question, between 1 ms and 1 s.
+//! the process instead of ten thousand, and an alarm is a pointer in the list of its grain. A deadline is late by one grain at
+//! most: 1/64 of the shortest interval in question, between 1 ms and 1 s.
 
-use std::pin::Pin;
-use std::task::Context;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Config;
+use crate::outbox::Outbox;
 
 const MIN_GRAIN: Duration = Duration::from_millis(1);
 const MAX_GRAIN: Duration = Duration::from_secs(1);
@@ -21,8 +26,21 @@ pub(crate) struct Grain {
 }
 
 impl Grain {
+    /// A grain that is fine enough for all that sessions of this gateway wait for.
+    pub(crate) fn of(config: &Config) -> Self {
+        let (client, server) = (&config.client, &config.server);
+        let intervals = [
+            client.keepalive.ping_interval,
+            client.keepalive.idle_timeout,
+            server.keepalive.ping_interval,
+            server.keepalive.idle_timeout,
+            server.stall_timeout,
+        ];
+        Self::for_intervals(Instant::now(), &intervals)
+    }
+
     /// A grain that is fine enough for each of `intervals`; zero intervals do not count.
-    pub(crate) fn for_intervals(epoch: Instant, intervals: &[Duration]) -> Self {
+    fn for_intervals(epoch: Instant, intervals: &[Duration]) -> Self {
         let shortest = intervals.iter().filter(|interval| !interval.is_zero()).min();
         let length = shortest.map_or(MAX_GRAIN, |shortest| (*shortest / 64).clamp(MIN_GRAIN, MAX_GRAIN));
         Self { epoch, length }
@@ -36,41 +54,73 @@ impl Grain {
     }
 }
 
-/// A timer that is off until it is set.
+/// The alarms of one shard.
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub(crate) struct Alarms {
     grain: Grain,
+    /// Whom to wake when. A session that has ended stays here until then, as an empty shell.
+    due: Mutex<BTreeMap<Instant, Vec<Weak<Outbox>>>>,
+    /// There is an earlier one than before.
+    earlier: Notify,
+}
+
+impl Alarms {
+    pub(crate) fn new(grain: Grain) -> Self {
+        Self { grain, due: Mutex::default(), earlier: Notify::new() }
+    }
+
+    /// Rings each alarm at its time; never returns.
+    pub(crate) async fn run(&self) {
+        loop {
+            let next = self.due.lock().first_key_value().map(|(at, _)| *at);
+            match next {
+                None => self.earlier.notified().await,
+                Some(at) if Instant::now() < at => {
+                    let _ = timeout_at(at, self.earlier.notified()).await;
+                }
+                Some(_) => self.ring_first(),
+            }
+        }
+    }
+
+    fn ring_first(&self) {
+        let first = self.due.lock().pop_first();
+        let sessions = first.map(|(_, sessions)| sessions).unwrap_or_default();
+        sessions.iter().filter_map(Weak::upgrade).for_each(|session| session.ring());
+    }
+
+    fn add(&self, at: Instant, session: &Arc<Outbox>) {
+        let mut due = self.due.lock();
+        let is_first = due.first_key_value().is_none_or(|(first, _)| at < *first);
+        due.entry(at).or_default().push(Arc::downgrade(session));
+        drop(due);
+        if is_first {
+            self.earlier.notify_one();
+        }
+    }
+}
+
+/// The alarm of one session. It is off until it is set.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
     set_for: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
-    pub(crate) fn new(grain: Grain) -> Self {
-        Self { grain, set_for: None, sleep: None }
-    }
-
-    /// Sets it for `at`, unless it goes off earlier anyway.
-    pub(crate) fn set_by(&mut self, at: Instant, cx: &mut Context<'_>) {
+    /// Sets it for `at`, rounded up, unless it goes off earlier anyway.
+    pub(crate) fn set_by(&mut self, at: Instant, session: &Arc<Outbox>, alarms: &Alarms) {
         if self.set_for.is_some_and(|set_for| set_for <= at) {
             return;
         }
-        let at = self.grain.round_up(at);
+        let at = alarms.grain.round_up(at);
         self.set_for = Some(at);
-        match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().reset(at),
-            None => self.sleep = Some(Box::pin(sleep_until(at))),
-        }
-        if let Some(sleep) = &mut self.sleep
-            && sleep.as_mut().poll(cx).is_ready()
-        {
-            // Already over: look at once.
-            cx.waker().wake_by_ref();
-        }
+        alarms.add(at, session);
     }
 
-    /// Whether it has gone off; it is off then.
-    pub(crate) fn has_gone_off(&mut self) -> bool {
-        let gone_off = self.set_for.is_some() && self.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed());
+    /// Whether it has gone off; it is off then. An alarm that was set for later and then for earlier rings twice, and the
+    /// second time is none.
+    pub(crate) fn has_gone_off(&mut self, session: &Outbox) -> bool {
+        let gone_off = session.take_rung() && self.set_for.is_some_and(|at| at <= Instant::now());
         if gone_off {
             self.set_for = None;
         }

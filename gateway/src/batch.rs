@@ -6,7 +6,7 @@
 //! copies.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::LinkedList;
 
 use fastway::buffers::Buffers as _;
 use fastway::frame::frame_ends;
@@ -23,7 +23,7 @@ const LARGE_FRAME_BYTES: usize = 16 * 1024;
 #[derive(Debug, Default)]
 struct Chunk {
     bytes: Vec<u8>,
-    messages: usize,
+    messages: u32,
     /// A large frame that moved in. It is not made longer, which would copy it.
     is_closed: bool,
 }
@@ -32,9 +32,9 @@ struct Chunk {
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     /// Those before the last. As a rule there are none.
-    earlier: VecDeque<Chunk>,
+    earlier: LinkedList<Chunk>,
     last: Chunk,
-    messages: usize,
+    messages: u32,
     bytes: usize,
 }
 
@@ -43,7 +43,7 @@ impl Chunks {
     pub(crate) fn push(
         &mut self,
         frames: Cow<'_, [u8]>,
-        messages: usize,
+        messages: u32,
         expected_bytes: usize,
         pool: &Pool,
     ) {
@@ -70,7 +70,7 @@ impl Chunks {
     }
 
     pub(crate) fn messages(&self) -> usize {
-        self.messages
+        self.messages as usize
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -86,9 +86,9 @@ impl Chunks {
         }
     }
 
-    fn append(&mut self, other: Self) {
+    fn append(&mut self, mut other: Self) {
         self.begin_chunk();
-        self.earlier.extend(other.earlier);
+        self.earlier.append(&mut other.earlier);
         self.last = other.last;
         self.messages += other.messages;
         self.bytes += other.bytes;
@@ -128,11 +128,7 @@ impl Chunks {
     }
 
     fn remove_first(&mut self) -> Chunk {
-        let first = self.earlier.pop_front().unwrap_or_else(|| std::mem::take(&mut self.last));
-        if self.earlier.is_empty() {
-            self.earlier = VecDeque::new();
-        }
-        first
+        self.earlier.pop_front().unwrap_or_else(|| std::mem::take(&mut self.last))
     }
 }
 
@@ -154,7 +150,7 @@ impl Batch {
 
     /// Frames of which something is still to be written.
     pub(crate) fn messages(&self) -> usize {
-        self.chunks.messages
+        self.chunks.messages()
     }
 
     /// Bytes still to be written.
@@ -175,7 +171,7 @@ impl Batch {
         let chunk = chunks.first_mut();
         if *written < chunk.bytes.len() {
             let ends = frame_ends(&chunk.bytes[*frame..]).map(|end| *frame + end);
-            let (mut done, mut next) = (0, *frame);
+            let (mut done, mut next) = (0_u32, *frame);
             for end in ends.take_while(|end| end <= written) {
                 (done, next) = (done + 1, end);
             }
@@ -322,7 +318,7 @@ mod tests {
             while !batch.is_empty() {
                 batch.advance(batch.unwritten().len(), &pool);
             }
-            let capacity = |chunks: &Chunks| chunks.last.bytes.capacity() + chunks.earlier.capacity();
+            let capacity = |chunks: &Chunks| chunks.last.bytes.capacity() + chunks.earlier.len();
             assert_eq!((capacity(&chunks), capacity(&batch.chunks)), (0, 0));
             let again = [taken(bytes + 8), taken(bytes + 8)];
             assert!(again.iter().any(|buffer| buffer.as_ptr() == at), "the pool has it again");

@@ -1,11 +1,13 @@
-//! One virtual connection: its two ends, and whether each has been told that it is over.
+//! One virtual connection: its two ends, and whether each has been told that it is over. And a session's table of them.
 
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastway::id::{ConnId, Side};
+use hashbrown::HashTable;
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use crate::outbox::Outbox;
 
@@ -80,6 +82,40 @@ impl Drop for Conn {
     fn drop(&mut self) {
         self.ids.release(self.id);
     }
+}
+
+/// The virtual connections of one session, by their numbers. Each takes a pointer and a byte, and up to twice that: the number
+/// is in the connection itself, which whoever looks it up needs next.
+#[derive(Debug, Default)]
+pub(crate) struct ConnTable(HashTable<Arc<Conn>>);
+
+impl ConnTable {
+    pub(crate) fn get(&self, id: ConnId) -> Option<&Arc<Conn>> {
+        self.0.find(hash(id), |conn| conn.id == id)
+    }
+
+    /// Adds it; no other has its number.
+    pub(crate) fn insert(&mut self, conn: Arc<Conn>) {
+        self.0.insert_unique(hash(conn.id), conn, |conn| hash(conn.id));
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Arc<Conn>> {
+        let entry = self.0.find_entry(hash(id), |conn| conn.id == id).ok()?;
+        Some(entry.remove().0)
+    }
+
+    /// Removes so many of them at most, whichever.
+    pub(crate) fn remove_some(&mut self, limit: usize) -> Vec<Arc<Conn>> {
+        self.0.extract_if(|_| true).take(limit).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn hash(id: ConnId) -> u64 {
+    FxBuildHasher.hash_one(id)
 }
 
 /// The numbers of the open virtual connections of one gateway.

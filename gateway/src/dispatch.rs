@@ -11,36 +11,35 @@ use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
 use fastway::reader::Flow;
 use fastway::run::Run;
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnTable};
 use crate::outbox::{Cut, News, Outbox, Push};
-use crate::router::{Dialled, Router};
+use crate::router::Dialled;
+use crate::session::SessionConfig;
 
 /// One session's view of the gateway.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     outbox: Arc<Outbox>,
-    router: Arc<Router>,
+    config: Arc<SessionConfig>,
     side: Side,
-    conns: FxHashMap<ConnId, Arc<Conn>>,
-    /// Open connections that this session dialled, and how many it may.
-    dialled: usize,
-    max_dialled: usize,
+    conns: ConnTable,
+    /// Open connections that this session dialled.
+    dialled: u32,
     pub(crate) keepalive: Keepalive,
 }
 
 impl Dispatch {
-    pub(crate) fn new(
-        outbox: Arc<Outbox>,
-        router: Arc<Router>,
-        max_dialled: usize,
-        keepalive: Keepalive,
-    ) -> Self {
+    pub(crate) fn new(outbox: Arc<Outbox>, config: Arc<SessionConfig>, now: Instant) -> Self {
+        let keepalive = Keepalive::new(config.keepalive.clone(), now);
         let side = outbox.owner().side();
-        Self { outbox, router, side, conns: FxHashMap::default(), dialled: 0, max_dialled, keepalive }
+        Self { outbox, config, side, conns: ConnTable::default(), dialled: 0, keepalive }
+    }
+
+    pub(crate) fn config(&self) -> &SessionConfig {
+        &self.config
     }
 
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
@@ -52,12 +51,12 @@ impl Dispatch {
         let Self { outbox, conns, side, dialled, .. } = self;
         outbox.collect(batch, |news| match news {
             News::Opened(conn) => {
-                *dialled += usize::from(conn.dialler() == *side);
-                conns.insert(conn.id(), conn);
+                *dialled += u32::from(conn.dialler() == *side);
+                conns.insert(conn);
             }
             News::Closed(conn) => {
-                if conns.remove(&conn.id()).is_some() {
-                    *dialled -= usize::from(conn.dialler() == *side);
+                if conns.remove(conn.id()).is_some() {
+                    *dialled -= u32::from(conn.dialler() == *side);
                 }
             }
         })
@@ -77,7 +76,7 @@ impl Dispatch {
 
     /// Rules 5, 6 and 15.
     fn forward(&mut self, id: ConnId, run: &mut Run<'_>) -> Flow {
-        let pushed = match self.conns.get(&id) {
+        let pushed = match self.conns.get(id) {
             Some(conn) => conn.outbox(self.side.other()).forward(conn, run, &self.outbox),
             None => Push::Gone,
         };
@@ -92,7 +91,7 @@ impl Dispatch {
     /// messages on a connection that is not its own any more, and each is answered (rule 6).
     fn refuse_messages(&mut self, id: ConnId, run: &mut Run<'_>) -> Flow {
         while run.frames() > 0 {
-            let told = self.conns.get(&id).is_some_and(|conn| self.outbox.close(conn));
+            let told = self.conns.get(id).is_some_and(|conn| self.outbox.close(conn));
             if !told && self.reply(ToEndpoint::Close { conn: Some(id) }) == Flow::Hold {
                 return Flow::Hold;
             }
@@ -106,7 +105,7 @@ impl Dispatch {
             ToGateway::Dial { remote } => self.dial(remote),
             ToGateway::Close { conn } => {
                 // Only what is in this session's own table can be closed (rule 8).
-                if let Some(conn) = conn.and_then(|id| self.conns.get(&id)) {
+                if let Some(conn) = conn.and_then(|id| self.conns.get(id)) {
                     conn.close();
                 }
                 Flow::Next
@@ -128,10 +127,10 @@ impl Dispatch {
         }
         // What was closed since the turn began, by this very batch of frames perhaps, frees its place.
         self.collect(None);
-        if self.dialled >= self.max_dialled {
+        if self.dialled >= self.config.max_dialled {
             return self.reply(ToEndpoint::Refuse { remote });
         }
-        match self.router.dial(&self.outbox, remote) {
+        match self.config.router.dial(&self.outbox, remote) {
             Dialled::Open => Flow::Next,
             Dialled::Nobody => self.reply(ToEndpoint::Refuse { remote }),
             Dialled::Full => Flow::Hold,
@@ -149,7 +148,7 @@ impl Dispatch {
 
     /// The session is going to end: nobody finds it any more.
     pub(crate) fn unregister(&self) {
-        self.router.unregister(&self.outbox);
+        self.config.router.unregister(&self.outbox);
     }
 
     /// The session ends: out of the router, nothing more comes in. Afterwards [`close_some`](Self::close_some)
@@ -158,19 +157,14 @@ impl Dispatch {
         self.unregister();
         for news in self.outbox.shut(batch) {
             if let News::Opened(conn) = news {
-                self.conns.insert(conn.id(), conn);
+                self.conns.insert(conn);
             }
         }
     }
 
     /// Closes up to `limit` of the session's connections (rule 9). `false` when none are left.
     pub(crate) fn close_some(&mut self, limit: usize) -> bool {
-        let ids: Vec<ConnId> = self.conns.keys().take(limit).copied().collect();
-        for id in ids {
-            if let Some(conn) = self.conns.remove(&id) {
-                conn.close();
-            }
-        }
+        self.conns.remove_some(limit).iter().for_each(Conn::close);
         !self.conns.is_empty()
     }
 }
@@ -178,10 +172,12 @@ impl Dispatch {
 #[cfg(test)]
 mod tests {
     use fastway::id::ServerId;
-    use fastway::keepalive::KeepaliveConfig;
 
     use super::*;
+    use crate::alarm::{Alarms, Grain};
+    use crate::config::Config;
     use crate::outbox::OutboxConfig;
+    use crate::router::Router;
 
     /// Rule 3, also for the dials of a client that is gone already, and that are only read to their end.
     #[test]
@@ -191,15 +187,16 @@ mod tests {
             let router = Arc::new(Router::new());
             let client = router.register_client(&config).unwrap();
             let _server = router.register_server(ServerId::new(5), &config).unwrap();
-            let keepalive = Keepalive::new(KeepaliveConfig::ANSWER_ONLY, Instant::now());
-            let mut dispatch = Dispatch::new(client.clone(), router.clone(), 2, keepalive);
+            let alarms = Arc::new(Alarms::new(Grain::of(&Config::default())));
+            let config = SessionConfig::new(&Config::default(), Side::Client, router.clone(), alarms);
+            let mut dispatch = Dispatch::new(client.clone(), config.into(), Instant::now());
             if is_broken_off {
                 client.break_off(&mut Batch::default());
             }
             for _ in 0..100 {
                 assert_eq!(dispatch.dial(RemoteId::new(5)), Flow::Next);
             }
-            assert_eq!(router.counts().conns, 2);
+            assert_eq!(router.counts().conns, 16);
         }
     }
 }

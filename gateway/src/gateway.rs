@@ -82,6 +82,7 @@ impl Handle {
     pub fn stop(&self) {
         self.shared.stopping.cancel();
         self.shared.router.stop();
+        self.shared.tasks.close();
     }
 
     /// Whether it was told to stop.
@@ -160,7 +161,7 @@ impl<N: Network> Gateway<N> {
         let first_ports = ports.next().expect("bind made at least one pair");
         let mut shards = receivers.into_iter().enumerate().map(|(index, accepted)| {
             let rng = StdRng::from_rng(&mut rng);
-            Shard { shared: shared.clone(), rng, accepted, is_first: index == 0 }
+            Shard::new(shared.clone(), rng, accepted, index == 0)
         });
         let first_shard = shards.next().expect("there is at least one shard");
         // Without ports of their own, all shards get their connections from the first one's.
@@ -175,7 +176,6 @@ impl<N: Network> Gateway<N> {
         drop(first_deals_to);
         first_shard.run().await;
 
-        shared.tasks.close();
         let _ = timeout(STOP_TIMEOUT, shared.tasks.wait()).await;
         abandon.cancel();
         for ended in others {

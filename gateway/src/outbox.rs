@@ -85,7 +85,7 @@ pub(crate) enum Push {
 pub(crate) struct OutboxConfig {
     pub(crate) limits: QueueLimits,
     /// A queue takes a buffer as large as the last one was filled, up to so many bytes.
-    pub(crate) buffer_bytes: usize,
+    pub(crate) buffer_bytes: u32,
     pub(crate) pool: Pool,
 }
 
@@ -98,6 +98,8 @@ pub(crate) struct Outbox {
     pending: AtomicBool,
     /// The owner was held back and may go on.
     resumed: AtomicBool,
+    /// The owner's alarm has gone off.
+    rung: AtomicBool,
     /// Somebody is held back by this queue.
     holds_back: AtomicBool,
     /// The owner's socket took nothing more when it last wrote. Only the owner stores.
@@ -111,13 +113,13 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     chunks: Chunks,
-    /// What the owner collected the last time, in bytes.
-    expected_bytes: usize,
     news: Vec<News>,
     /// Sessions that wait for room.
     held_back: Vec<Arc<Outbox>>,
     cut: Option<Cut>,
     state: State,
+    /// What the owner collected the last time, in bytes.
+    expected_bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,6 +141,7 @@ impl Outbox {
             waker: OnceLock::new(),
             pending: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
             holds_back: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             writing_messages: AtomicUsize::new(0),
@@ -239,6 +242,12 @@ impl Outbox {
         self.wake();
     }
 
+    /// The owner's alarm goes off.
+    pub(crate) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.wake();
+    }
+
     /// Bytes that wait to be written, collected or not.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued(&self.queue.lock()).1
@@ -263,7 +272,8 @@ impl Outbox {
     }
 
     fn push(&self, queue: &mut Queue, frames: Cow<'_, [u8]>, count: usize) {
-        queue.chunks.push(frames, count, queue.expected_bytes, &self.config.pool);
+        let count = u32::try_from(count).expect("one read brings so many frames at most");
+        queue.chunks.push(frames, count, queue.expected_bytes as usize, &self.config.pool);
     }
 
     /// Messages and bytes that wait to be written, collected or not.
@@ -338,7 +348,8 @@ impl Outbox {
         let mut queue = self.queue.lock();
         if let Some(batch) = batch.filter(|batch| batch.is_empty()) {
             queue.chunks.move_to(batch);
-            queue.expected_bytes = batch.bytes().min(self.config.buffer_bytes);
+            let most = self.config.buffer_bytes;
+            queue.expected_bytes = u32::try_from(batch.bytes()).map_or(most, |bytes| bytes.min(most));
             self.store_writing(batch);
         }
         // What is left waits for the batch to be written; until then nobody needs to wake the owner for more.
@@ -393,6 +404,11 @@ impl Outbox {
     /// Whether the owner was held back and may go on; asked once.
     pub(crate) fn take_resumed(&self) -> bool {
         self.resumed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the owner's alarm has gone off; asked once.
+    pub(crate) fn take_rung(&self) -> bool {
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::Acquire)
     }
 
     /// The socket takes no more: drops what waits and what will come.

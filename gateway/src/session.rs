@@ -14,15 +14,17 @@ use std::time::Duration;
 
 use fastway::command::{CommandError, ToEndpoint};
 use fastway::frame::{FrameError, MaxPacket};
-use fastway::keepalive::{Due, Keepalive, KeepaliveConfig};
+use fastway::id::Side;
+use fastway::keepalive::{Due, KeepaliveConfig};
 use fastway::net::{Stream, close_in_order};
 use fastway::reader::{FrameReader, Progress, ReadError, with_scratch};
 use tokio::time::Instant;
 
-use crate::alarm::{Alarm, Grain};
+use crate::alarm::{Alarm, Alarms};
 use crate::batch::Batch;
+use crate::config::Config;
 use crate::dispatch::Dispatch;
-use crate::outbox::{Cut, Outbox};
+use crate::outbox::{Cut, Outbox, Owner};
 use crate::pool::Pool;
 use crate::router::Router;
 
@@ -42,15 +44,28 @@ const CLOSES_PER_TURN: usize = 1024;
 /// At an orderly end: so long for what is queued to be written.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a session has to know of the configuration.
-#[derive(Clone, Copy, Debug)]
+/// What the sessions of one side have in common.
+#[derive(Clone, Debug)]
 pub(crate) struct SessionConfig {
     pub(crate) max_packet: MaxPacket,
-    pub(crate) keepalive: KeepaliveConfig,
-    pub(crate) max_dialled: usize,
+    pub(crate) keepalive: Arc<KeepaliveConfig>,
+    pub(crate) max_dialled: u32,
     /// Servers only: how long one may take nothing.
-    pub(crate) stall_timeout: Option<Duration>,
-    pub(crate) grain: Grain,
+    stall_timeout: Option<Duration>,
+    alarms: Arc<Alarms>,
+    pub(crate) router: Arc<Router>,
+}
+
+impl SessionConfig {
+    pub(crate) fn new(config: &Config, side: Side, router: Arc<Router>, alarms: Arc<Alarms>) -> Self {
+        let (client, server) = (&config.client, &config.server);
+        let (keepalive, max_dialled, stall_timeout) = match side {
+            Side::Client => (client.keepalive, u32::try_from(client.max_conn).unwrap_or(u32::MAX), None),
+            Side::Server => (server.keepalive, u32::MAX, Some(server.stall_timeout)),
+        };
+        let keepalive = Arc::new(keepalive);
+        Self { max_packet: config.max_packet, keepalive, max_dialled, stall_timeout, alarms, router }
+    }
 }
 
 /// Why a session ended.
@@ -114,41 +129,44 @@ pub(crate) struct Session<S> {
     said: Instant,
     /// The session is to end for this reason, after so many more bytes at most: what the peer had sent before is
     /// still delivered (rule 9).
-    ending: Option<(End, usize)>,
-    config: Arc<SessionConfig>,
+    ending: Option<Box<(End, usize)>>,
 }
 
 impl<S: Stream> Session<S> {
-    pub(crate) fn new(
-        stream: S,
-        outbox: Arc<Outbox>,
-        router: Arc<Router>,
-        config: Arc<SessionConfig>,
-    ) -> Self {
+    pub(crate) fn new(stream: S, outbox: Arc<Outbox>, config: Arc<SessionConfig>) -> Self {
         let now = Instant::now();
-        let keepalive = Keepalive::new(config.keepalive, now);
         Self {
             stream,
             reader: FrameReader::with_buffers(config.max_packet, outbox.pool().clone()),
-            dispatch: Dispatch::new(outbox, router, config.max_dialled, keepalive),
+            dispatch: Dispatch::new(outbox, config, now),
             batch: Batch::default(),
-            alarm: Alarm::new(config.grain),
+            alarm: Alarm::default(),
             blocked: None,
             said: now,
             ending: None,
-            config,
         }
     }
 
-    /// Serves the connection to its end: first the messages, then the others are told, then what is still queued
-    /// is written if the end is an orderly one.
+    pub(crate) fn owner(&self) -> Owner {
+        self.dispatch.outbox().owner()
+    }
+
+    /// Serves the connection to its end.
     pub(crate) async fn run(&mut self) -> End {
-        poll_fn(|cx| self.start_alarm(cx)).await;
+        if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(Instant::now()) {
+            self.set_alarm(at);
+        }
         let end = poll_fn(|cx| match self.turn(cx) {
             Ok(()) => Poll::Pending,
             Err(end) => Poll::Ready(end),
         })
         .await;
+        // In memory of its own, or every session would keep room for its end all its life.
+        Box::pin(self.wind_up(end)).await
+    }
+
+    /// The others are told, then what is still queued is written if the end is an orderly one.
+    async fn wind_up(&mut self, end: End) -> End {
         self.dispatch.leave(&mut self.batch);
         while self.dispatch.close_some(CLOSES_PER_TURN) {
             tokio::task::yield_now().await;
@@ -159,20 +177,13 @@ impl<S: Stream> Session<S> {
         end
     }
 
-    fn start_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(Instant::now()) {
-            self.alarm.set_by(at, cx);
-        }
-        Poll::Ready(())
-    }
-
     /// One turn: news, reading, writing, the clock.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         self.dispatch.outbox().woken_by(cx.waker());
         self.collect();
         self.read(cx)?;
         self.write(cx)?;
-        if self.alarm.has_gone_off() {
+        if self.alarm.has_gone_off(self.dispatch.outbox()) {
             self.look_at_the_clock(cx)?;
         }
         Ok(())
@@ -191,7 +202,7 @@ impl<S: Stream> Session<S> {
             if !end.is_orderly() {
                 self.dispatch.outbox().break_off(&mut self.batch);
             }
-            self.ending = Some((end, LAST_BYTES));
+            self.ending = Some(Box::new((end, LAST_BYTES)));
         }
     }
 
@@ -212,7 +223,7 @@ impl<S: Stream> Session<S> {
                     if bytes > 0 {
                         self.heard(bytes)?;
                     }
-                    self.set_reminder(cx);
+                    self.set_reminder();
                     return self.end_if_held();
                 }
                 Ok(Progress::Eof { mid_frame }) => {
@@ -234,7 +245,7 @@ impl<S: Stream> Session<S> {
     /// So many bytes came from the peer. If it is to end, that was perhaps the last of it.
     fn heard(&mut self, bytes: usize) -> Result<(), End> {
         self.dispatch.keepalive.heard(Instant::now());
-        if let Some((_, bytes_left)) = &mut self.ending {
+        if let Some((_, bytes_left)) = self.ending.as_deref_mut() {
             *bytes_left = bytes_left.saturating_sub(bytes);
             if *bytes_left == 0 {
                 return self.end_if_due();
@@ -245,14 +256,14 @@ impl<S: Stream> Session<S> {
 
     /// Everything that had arrived is read.
     fn end_if_due(&mut self) -> Result<(), End> {
-        self.ending.take().map_or(Ok(()), |(end, _)| Err(end))
+        self.ending.take().map_or(Ok(()), |ending| Err(ending.0))
     }
 
     /// A queue is full. When the gateway stops, nobody waits for it. A server that was taken over and takes nothing any
     /// more is held back by that: what waits for it is dropped. What a client had sent before it failed, or was cut
     /// off, is delivered when there is room.
     fn end_if_held(&mut self) -> Result<(), End> {
-        match &self.ending {
+        match self.ending.as_deref() {
             Some((End::Shutdown, _)) => return self.end_if_due(),
             Some((End::TakenOver, _)) if self.blocked.is_some() => {
                 self.dispatch.outbox().break_off(&mut self.batch);
@@ -306,8 +317,8 @@ impl<S: Stream> Session<S> {
         if self.blocked.is_none() {
             let now = Instant::now();
             self.blocked = Some(now);
-            if let Some(stall_timeout) = self.config.stall_timeout {
-                self.alarm.set_by(now + stall_timeout, cx);
+            if let Some(stall_timeout) = self.dispatch.config().stall_timeout {
+                self.set_alarm(now + stall_timeout);
             }
         }
     }
@@ -315,7 +326,7 @@ impl<S: Stream> Session<S> {
     /// The alarm has gone off: is the peer silent, or stalled? When is the next look?
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let now = Instant::now();
-        let stalled_at = self.blocked.zip(self.config.stall_timeout).map(|(since, timeout)| since + timeout);
+        let stalled_at = self.blocked.zip(self.dispatch.config().stall_timeout).map(|(since, timeout)| since + timeout);
         if stalled_at.is_some_and(|at| now >= at) {
             self.end_after_reading(End::Stalled);
             return self.read(cx);
@@ -332,7 +343,7 @@ impl<S: Stream> Session<S> {
             }
         };
         for at in [silent_at, stalled_at].into_iter().flatten() {
-            self.alarm.set_by(at, cx);
+            self.set_alarm(at);
         }
         Ok(())
     }
@@ -346,20 +357,24 @@ impl<S: Stream> Session<S> {
             self.dispatch.keepalive.ask(now);
             self.ping(cx)?;
         }
-        self.set_reminder(cx);
+        self.set_reminder();
         Ok(())
     }
 
     /// When a peer that is held back is to be told something.
     fn reminder(&self) -> Option<Instant> {
-        let interval = self.config.keepalive.ping_interval;
+        let interval = self.dispatch.config().keepalive.ping_interval;
         (!interval.is_zero()).then(|| self.said + interval)
     }
 
-    fn set_reminder(&mut self, cx: &mut Context<'_>) {
+    fn set_reminder(&mut self) {
         if let Some(at) = self.reminder() {
-            self.alarm.set_by(at, cx);
+            self.set_alarm(at);
         }
+    }
+
+    fn set_alarm(&mut self, at: Instant) {
+        self.alarm.set_by(at, self.dispatch.outbox(), &self.dispatch.config().alarms);
     }
 
     fn ping(&mut self, cx: &mut Context<'_>) -> Result<(), End> {

@@ -10,12 +10,12 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::alarm::Grain;
+use crate::alarm::{Alarms, Grain};
 use crate::config::Config;
 use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
@@ -29,8 +29,6 @@ use crate::session::{End, Session, SessionConfig};
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) router: Arc<Router>,
-    client_session: Arc<SessionConfig>,
-    server_session: Arc<SessionConfig>,
     client_outbox: Arc<OutboxConfig>,
     server_outbox: Arc<OutboxConfig>,
     pool: Pool,
@@ -53,39 +51,18 @@ pub(crate) struct LogLimits {
 impl Shared {
     pub(crate) fn new(config: Config) -> Self {
         let (client, server) = (&config.client, &config.server);
-        let intervals = [
-            client.keepalive.ping_interval,
-            client.keepalive.idle_timeout,
-            server.keepalive.ping_interval,
-            server.keepalive.idle_timeout,
-            server.stall_timeout,
-        ];
-        let grain = Grain::for_intervals(Instant::now(), &intervals);
-        let client_session = SessionConfig {
-            max_packet: config.max_packet,
-            keepalive: client.keepalive,
-            max_dialled: client.max_conn,
-            stall_timeout: None,
-            grain,
-        };
-        let server_session = SessionConfig {
-            max_packet: config.max_packet,
-            keepalive: server.keepalive,
-            max_dialled: usize::MAX,
-            stall_timeout: Some(server.stall_timeout),
-            grain,
-        };
         let pool = Pool::new(config.mem_pool);
-        let outbox =
-            |limits, buffer_bytes| Arc::new(OutboxConfig { limits, buffer_bytes, pool: pool.clone() });
+        let outbox = |limits, buffer_bytes: usize| {
+            // The largest is 64 MiB, by `Config::check`.
+            let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(u32::MAX);
+            Arc::new(OutboxConfig { limits, buffer_bytes, pool: pool.clone() })
+        };
         Self {
             client_outbox: outbox(client.queue, client.buffer_bytes),
             server_outbox: outbox(server.queue, server.buffer_bytes),
             pool,
             config,
             router: Arc::new(Router::new()),
-            client_session: Arc::new(client_session),
-            server_session: Arc::new(server_session),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             limits: LogLimits::default(),
@@ -107,28 +84,43 @@ pub(crate) struct Accepted<S> {
 pub(crate) struct Shard<S> {
     pub(crate) shared: Arc<Shared>,
     /// For challenges.
-    pub(crate) rng: StdRng,
-    pub(crate) accepted: mpsc::Receiver<Accepted<S>>,
-    /// It keeps house for all shards.
-    pub(crate) is_first: bool,
+    rng: StdRng,
+    accepted: mpsc::Receiver<Accepted<S>>,
+    /// It trims the pool for all shards.
+    is_first: bool,
+    alarms: Arc<Alarms>,
+    client_session: Arc<SessionConfig>,
+    server_session: Arc<SessionConfig>,
 }
 
 impl<S: Stream> Shard<S> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        rng: StdRng,
+        accepted: mpsc::Receiver<Accepted<S>>,
+        is_first: bool,
+    ) -> Self {
+        let alarms = Arc::new(Alarms::new(Grain::of(&shared.config)));
+        let session = |side| {
+            Arc::new(SessionConfig::new(&shared.config, side, shared.router.clone(), alarms.clone()))
+        };
+        Self {
+            client_session: session(Side::Client),
+            server_session: session(Side::Server),
+            shared,
+            rng,
+            accepted,
+            is_first,
+            alarms,
+        }
+    }
+
     /// Starts a session for everything that is accepted, until the gateway stops.
     pub(crate) async fn run(mut self) {
-        let mut trim_at = Instant::now() + TRIM_INTERVAL;
-        loop {
-            match timeout_at(trim_at, self.accepted.recv()).await {
-                Ok(Some(accepted)) => {
-                    if let Err(error) = self.welcome(accepted) {
-                        debug!(%error, "a connection was gone before it was served");
-                    }
-                }
-                Ok(None) => return,
-                Err(_) => {
-                    self.shared.pool.trim(self.is_first);
-                    trim_at = Instant::now() + TRIM_INTERVAL;
-                }
+        tokio::spawn(keep_house(self.shared.clone(), self.alarms.clone(), self.is_first));
+        while let Some(accepted) = self.accepted.recv().await {
+            if let Err(error) = self.welcome(accepted) {
+                debug!(%error, "a connection was gone before it was served");
             }
         }
     }
@@ -140,13 +132,14 @@ impl<S: Stream> Shard<S> {
         match side {
             Side::Client => {
                 if let Some(outbox) = shared.router.register_client(&shared.client_outbox) {
-                    self.shared.tasks.spawn(unconstrained(serve(stream, outbox, shared)));
+                    let config = self.client_session.clone();
+                    self.shared.tasks.spawn(unconstrained(serve(stream, outbox, config, shared)));
                 }
             }
             Side::Server => {
                 let mut challenge = [0; Challenge::BYTES];
                 self.rng.fill_bytes(&mut challenge);
-                let meeting = meet_server(stream, Challenge(challenge), shared);
+                let meeting = meet_server(stream, Challenge(challenge), self.server_session.clone(), shared);
                 self.shared.tasks.spawn(unconstrained(meeting));
             }
         }
@@ -154,25 +147,49 @@ impl<S: Stream> Shard<S> {
     }
 }
 
+/// Rings alarms and trims the pool, until the gateway has stopped and the last session has ended.
+#[expect(clippy::disallowed_macros, reason = "biased")]
+async fn keep_house(shared: Arc<Shared>, alarms: Arc<Alarms>, is_first: bool) {
+    let trimming = async {
+        loop {
+            sleep(TRIM_INTERVAL).await;
+            shared.pool.trim(is_first);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shared.tasks.wait() => {}
+        () = alarms.run() => {}
+        () = trimming => {}
+    }
+}
+
 /// Handshake first, then the session.
-async fn meet_server<S: Stream>(mut stream: S, challenge: Challenge, shared: Arc<Shared>) {
+async fn meet_server<S: Stream>(
+    mut stream: S,
+    challenge: Challenge,
+    config: Arc<SessionConfig>,
+    shared: Arc<Shared>,
+) {
     let handshake = handshake(&mut stream, challenge, &shared);
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
     let Some(outbox) = shared.router.register_server(id, &shared.server_outbox) else { return };
     info!(%id, peer = peer_name(&stream), "server registered");
-    serve(stream, outbox, shared).await;
+    serve(stream, outbox, config, shared).await;
 }
 
-async fn serve<S: Stream>(stream: S, outbox: Arc<Outbox>, shared: Arc<Shared>) {
-    let owner = outbox.owner();
-    let config = match owner {
-        Owner::Client(_) => &shared.client_session,
-        Owner::Server(_) => &shared.server_session,
-    };
-    // Borrowed, not moved: a future that takes its session by value holds it twice.
-    let mut session = Session::new(stream, outbox, shared.router.clone(), config.clone());
-    let end = session.run().await;
-    log_end(owner, &end, &shared.limits);
+/// One session to its end. Not an `async fn`: that would hold what it is given twice.
+fn serve<S: Stream>(
+    stream: S,
+    outbox: Arc<Outbox>,
+    config: Arc<SessionConfig>,
+    shared: Arc<Shared>,
+) -> impl Future<Output = ()> {
+    let mut session = Session::new(stream, outbox, config);
+    async move {
+        let end = session.run().await;
+        log_end(session.owner(), &end, &shared.limits);
+    }
 }
 
 /// Ends that a peer can cause at will are logged within limits, and those of clients that just leave at debug level.
