@@ -74,5 +74,6 @@ pub use stats::{
     ErrorGroup, ErrorKind, Errors, Interval, Metric, Metrics, Phase, Results, Tally, TargetUse, ThreadUse,
     Times,
 };
+pub use target::Usage;
 pub use threshold::{Judged, Threshold};
 pub use verdict::Verdict;
