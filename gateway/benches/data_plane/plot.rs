@@ -38,13 +38,14 @@ fn try_draw(growth: &Growth, path: &Path) -> Result<(), Box<dyn std::error::Erro
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .margin(20)
+        .margin_right(50)
         .x_label_area_size(50)
         .y_label_area_size(60)
         .build_cartesian_2d((first..last * 1.05).log_scale(), 0.0..highest * 1.2)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .light_line_style(WHITE)
+        .max_light_lines(0)
         .x_desc(growth.axis)
         .y_desc("CPU for each round trip, µs")
         .x_label_formatter(&|x| grouped(x.round() as u64))
