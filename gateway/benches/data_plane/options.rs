@@ -35,7 +35,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_gateway"), hide_default_value = true)]
     pub(crate) gateway: PathBuf,
 
-    /// More flags for the gateway, separated by spaces; they come before those that the rows have
+    /// More flags for the gateway, separated by spaces; where a row has the same flag, this one counts
     #[arg(long, value_name = "FLAGS", allow_hyphen_values = true, default_value = "")]
     pub(crate) gateway_args: String,
 

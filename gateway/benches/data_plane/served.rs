@@ -1,6 +1,6 @@
 //! The processes that are measured: the floor and the gateway. They end when this is dropped.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -50,7 +50,8 @@ impl Served {
     /// Starts the gateway with these flags, unless the options have the same ones.
     pub(crate) fn gateway(options: &Options, flags: &[&str]) -> anyhow::Result<Self> {
         let more: Vec<&str> = options.gateway_args.split_whitespace().collect();
-        let own = flags.chunks(2).filter(|flag| !more.contains(&flag[0])).flatten();
+        let is_given = |name: &str| more.iter().any(|flag| flag.split('=').next() == Some(name));
+        let own = flags.chunks(2).filter(|flag| !is_given(flag[0])).flatten();
         let mut command = Command::new(&options.gateway);
         command.args(["--client-addr", "127.0.0.1:0", "--server-addr", "127.0.0.1:0"]).args(&more).args(own);
         for (name, _) in std::env::vars_os() {
@@ -73,7 +74,7 @@ impl Served {
             bail!("{} did not start ({}):\n{}", options.gateway.display(), child.wait()?, lines.trim_end());
         };
         // What nobody reads would stop it in the end.
-        std::thread::spawn(move || std::io::copy(&mut log.by_ref(), &mut std::io::sink()));
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Ok(Self { child, target: Target { client_addr, server_addr } })
     }
 
@@ -112,7 +113,7 @@ impl Drop for Served {
 }
 
 /// The address in the line of the log that says where this side listens; what was read goes to `lines`.
-fn addr(log: &mut impl std::io::BufRead, side: &str, lines: &mut String) -> Option<String> {
+fn addr(log: &mut impl BufRead, side: &str, lines: &mut String) -> Option<String> {
     let listening = format!("listening side=\"{side}\" addr=");
     loop {
         let before = lines.len();
