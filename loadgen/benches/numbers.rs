@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use fastway::net::TcpNetwork;
-use fastway_loadgen::null_gateway::NullGateway;
+use fastway_loadgen::floor::Floor;
 use fastway_loadgen::run::{self, Quiet};
 use fastway_loadgen::{ArrivalKind, Load, Plan, Results, Stage, Verify};
 
@@ -40,10 +40,8 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn measure(plan: &Plan) -> anyhow::Result<Results> {
-    let network = TcpNetwork::new();
-    let gateway = NullGateway::start(&network)?;
-    let plan = Plan { targets: vec![gateway.target()], ..plan.clone() };
-    let results = run::run(&plan, vec![network], &mut Quiet)?;
+    let plan = Plan { targets: vec![Floor::start()?], ..plan.clone() };
+    let results = run::run(&plan, vec![TcpNetwork::new()], &mut Quiet)?;
     ensure!(results.failure.is_none(), "{:?}", results.failure);
     ensure!(
         results.there.is_clean() && results.back.is_clean() && results.back.balances(),
@@ -106,8 +104,8 @@ fn round_trips(
 /// Each measurement in a process of its own, which tells how much memory it had in the end.
 fn memory() -> anyhow::Result<()> {
     let rss = |clients: usize, conns: usize| -> anyhow::Result<f64> {
-        let gateway = NullGateway::start(&TcpNetwork::new())?;
-        let target = format!("{}/{}", gateway.target().client_addr, gateway.target().server_addr);
+        let gateway = Floor::start()?;
+        let target = format!("{}/{}", gateway.client_addr, gateway.server_addr);
         let file = std::env::temp_dir().join(format!("loadgen-memory-{}.json", std::process::id()));
         let (clients, conns) = (clients.to_string(), conns.to_string());
         let ran = Command::new(env!("CARGO_BIN_EXE_loadgen"))

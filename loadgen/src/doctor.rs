@@ -14,8 +14,8 @@ use procfs::{Current as _, Meminfo};
 use rustix::process::{Resource, getrlimit};
 
 use crate::clock::{Clock, MILLI};
+use crate::floor::Floor;
 use crate::limits;
-use crate::null_gateway::NullGateway;
 use crate::plan::{Load, Plan};
 use crate::run::{self, Quiet};
 use crate::stats::{Results, Times};
@@ -187,9 +187,8 @@ fn ceiling(flags: &Flags) -> anyhow::Result<Finding> {
     let threads = flags.threads.unwrap_or((cores / 2).max(1));
     for (inflight, name) in [(16, "16 in flight"), (1, "1 in flight")] {
         let network = TcpNetwork::new();
-        let gateway = NullGateway::start(&network)?;
         let plan = Plan {
-            targets: vec![gateway.target()],
+            targets: vec![Floor::start()?],
             load: Load::Closed { inflight },
             warm_up: Duration::from_millis(300),
             duration: Some(Duration::from_secs(2)),

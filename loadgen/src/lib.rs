@@ -4,13 +4,12 @@
 //! use std::time::Duration;
 //!
 //! use fastway::net::TcpNetwork;
-//! use fastway_loadgen::null_gateway::NullGateway;
+//! use fastway_loadgen::floor::Floor;
 //! use fastway_loadgen::run::{self, Quiet};
 //! use fastway_loadgen::{Load, Plan};
 //!
-//! let gateway = NullGateway::start(&TcpNetwork::new())?;
 //! let plan = Plan {
-//!     targets: vec![gateway.target()],
+//!     targets: vec![Floor::start()?],
 //!     load: Load::Closed { inflight: 16 },
 //!     duration: Some(Duration::from_secs(2)),
 //!     ..Plan::default()
@@ -48,13 +47,13 @@ mod control;
 mod demo;
 mod desk;
 mod doctor;
+pub mod floor;
 mod lane;
 mod ledger;
 mod limits;
 mod link;
 mod live;
 mod message;
-pub mod null_gateway;
 mod plan;
 pub mod report;
 pub mod run;
@@ -75,5 +74,6 @@ pub use stats::{
     ErrorGroup, ErrorKind, Errors, Interval, Metric, Metrics, Phase, Results, Tally, TargetUse, ThreadUse,
     Times,
 };
+pub use target::Usage;
 pub use threshold::{Judged, Threshold};
 pub use verdict::Verdict;

@@ -247,21 +247,27 @@ impl Leader<'_> {
     async fn send(&mut self, start: Nanos) {
         let watch_from = start + nanos(self.plan.warm_up);
         let end = self.plan.duration.map(|duration| watch_from + nanos(duration));
+        let mut is_watched = true;
         loop {
             let now = self.clock.now();
             if let Some(watch) = &mut self.watch
                 && now >= watch_from
-                && end.is_none_or(|end| now <= end)
+                && is_watched
             {
                 watch.look(now);
             }
+            // The last look is the first one at the end.
+            is_watched = end.is_none_or(|end| now < end);
             if self.is_over()
                 || self.reports.len() == self.plan.threads
                 || end.is_some_and(|end| now > end + MILLI)
             {
                 return;
             }
-            if let Some(event) = self.next().await {
+            // The process has to be looked at when the measurement begins and when it ends, not just some time.
+            let next_look = [Some(watch_from), end].into_iter().flatten().filter(|at| *at > now).min();
+            let patience = next_look.map_or(TICK, |at| TICK.min(Duration::from_nanos(at - now)));
+            if let Some(event) = self.next_within(patience).await {
                 self.note(event);
             }
         }
@@ -269,7 +275,11 @@ impl Leader<'_> {
 
     /// The next event, or nothing for a tick.
     async fn next(&mut self) -> Option<Event> {
-        let event = timeout(TICK, self.heard.recv()).await.ok().flatten();
+        self.next_within(TICK).await
+    }
+
+    async fn next_within(&mut self, patience: Duration) -> Option<Event> {
+        let event = timeout(patience, self.heard.recv()).await.ok().flatten();
         if let Some(signal) = self.signals.poll()
             && self.results.interrupted.replace(signal).is_some()
         {

@@ -388,6 +388,10 @@ impl ThreadUse {
 pub struct TargetUse {
     /// Its process.
     pub pid: i32,
+    /// CPU time of all its threads, in ns.
+    pub cpu_ns: Nanos,
+    /// How long that was, in ns: from the first look to the last, at the ends of what was measured.
+    pub wall_ns: Nanos,
     /// Cores, on average.
     pub cpu_cores: f64,
     /// Its resident memory at the end, in bytes.

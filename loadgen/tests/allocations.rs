@@ -5,7 +5,7 @@ use std::alloc::System;
 use std::time::Duration;
 
 use fastway::net::TcpNetwork;
-use fastway_loadgen::null_gateway::NullGateway;
+use fastway_loadgen::floor::Floor;
 use fastway_loadgen::run::{Observer, run};
 use fastway_loadgen::{ArrivalKind, Interval, Load, Plan, Sizes, Stage};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -32,13 +32,13 @@ impl Observer for Counter {
 
 #[test]
 fn messages_cost_no_allocation() {
-    let gateway = NullGateway::start(&TcpNetwork::new()).unwrap();
+    let target = Floor::start().unwrap();
     let rate = Stage { duration: Duration::from_secs(2), from: 5000.0, to: 5000.0 };
     for load in
         [Load::Closed { inflight: 4 }, Load::Open { stages: vec![rate], arrivals: ArrivalKind::Poisson }]
     {
         let plan = Plan {
-            targets: vec![gateway.target()],
+            targets: vec![target.clone()],
             clients: 10,
             conns_per_client: 2,
             load,

@@ -15,7 +15,7 @@
 //! | `integrity` | `both_sides`; `there` (questions) and `back` (echoes), each with `sent`, `received`, `open`, `balances`, `faults` by kind, `examples` |
 //! | `errors` | a list of `kind`, `phase`, `count`, `first_ns`, `last_ns`, `example` |
 //! | `generator` | `threads` (`cpu_ns`, `wall_ns`, `busy` 0 to 1, `stood_still_ns`), `lag_max_ns`, `rss_bytes`, `files` and `ports` (`used`, `limit`) |
-//! | `target` | `pid`, `cpu_cores`, `rss_bytes`; null if it was not asked for |
+//! | `target` | `pid`, `cpu_ns`, `wall_ns`, `cpu_cores`, `rss_bytes`; null if it was not asked for |
 //! | `thresholds` | a list of `text`, `value`, `passed` |
 
 use serde::Serialize;

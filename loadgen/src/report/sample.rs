@@ -96,7 +96,13 @@ pub(crate) fn results() -> Results {
             ThreadUse { cpu_ns: 24_600_000_000, wall_ns: 60 * SECOND, stood_still_ns: 700_000 },
             ThreadUse { cpu_ns: 22_800_000_000, wall_ns: 60 * SECOND, stood_still_ns: 310_000 },
         ],
-        target: Some(TargetUse { pid: 4711, cpu_cores: 1.6, rss_bytes: 222_298_112 }),
+        target: Some(TargetUse {
+            pid: 4711,
+            cpu_ns: 96 * SECOND,
+            wall_ns: 60 * SECOND,
+            cpu_cores: 1.6,
+            rss_bytes: 222_298_112,
+        }),
         files: (2104, 20_000),
         ports: (1000, 28_231),
         ..Results::default()

@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_types, reason = "the relay uses sockets of its own, not the code under test")]
 
 mod faults;
+mod floor;
 mod honesty;
 mod mistakes;
 mod outputs;
