@@ -35,7 +35,8 @@ pub(crate) struct Chunks {
     earlier: LinkedList<Chunk>,
     last: Chunk,
     messages: u32,
-    bytes: usize,
+    /// Limits keep it far from overflowing (`Config::check`).
+    bytes: u32,
 }
 
 impl Chunks {
@@ -48,7 +49,7 @@ impl Chunks {
         pool: &Pool,
     ) {
         self.messages += messages;
-        self.bytes += frames.len();
+        self.bytes += frames.len() as u32;
         match frames {
             Cow::Owned(frame) if frame.len() >= LARGE_FRAME_BYTES => {
                 self.begin_chunk();
@@ -69,11 +70,11 @@ impl Chunks {
         self.bytes == 0
     }
 
-    pub(crate) fn messages(&self) -> usize {
-        self.messages as usize
+    pub(crate) fn messages(&self) -> u32 {
+        self.messages
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> u32 {
         self.bytes
     }
 
@@ -149,12 +150,12 @@ impl Batch {
     }
 
     /// Frames of which something is still to be written.
-    pub(crate) fn messages(&self) -> usize {
-        self.chunks.messages()
+    pub(crate) fn messages(&self) -> u32 {
+        self.chunks.messages
     }
 
     /// Bytes still to be written.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> u32 {
         self.chunks.bytes
     }
 
@@ -166,7 +167,7 @@ impl Batch {
     /// So many of [`unwritten`](Self::unwritten) are written. The memory of a chunk that is done goes to `pool`.
     pub(crate) fn advance(&mut self, written: usize, pool: &Pool) {
         self.written += written;
-        self.chunks.bytes -= written;
+        self.chunks.bytes -= written as u32;
         let Self { chunks, written, frame } = self;
         let chunk = chunks.first_mut();
         if *written < chunk.bytes.len() {
@@ -261,7 +262,7 @@ mod tests {
         chunks.push(Cow::Borrowed(&later[10..40_018]), 1, 0, &pool);
         chunks.push(Cow::Borrowed(&later[40_018..]), 1, 0, &pool);
         chunks.move_to(&mut batch);
-        assert_eq!((batch.messages(), batch.bytes()), (4, 9 + later.len()));
+        assert_eq!((batch.messages(), batch.bytes() as usize), (4, 9 + later.len()));
         let mut written = Vec::new();
         while !batch.is_empty() {
             written.extend_from_slice(batch.unwritten());

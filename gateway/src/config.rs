@@ -15,6 +15,9 @@ use crate::size::Size;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// More than that for one peer is a slip of the pen, and what waits is counted in 32 bits.
+const LARGEST_QUEUE: usize = 2048 * MIB;
+
 /// Everything a gateway can be told.
 ///
 /// ```
@@ -293,6 +296,9 @@ impl Config {
             );
             return Err(out_of_bounds(bytes, Size(limits.bytes), bounds));
         }
+        if limits.bytes > LARGEST_QUEUE {
+            return Err(out_of_bounds(bytes, Size(limits.bytes), format!("at most {}", Size(LARGEST_QUEUE))));
+        }
         Ok(())
     }
 }
@@ -383,6 +389,8 @@ mod tests {
         assert!(error.contains("--client-send-queue-bytes is 512K") && error.contains("524292"), "{error}");
         let error = error_of(|config| config.max_packet = MaxPacket::new(65 * 1024 * 1024).unwrap());
         assert!(error.contains("--client-send-queue-bytes is 1M"), "{error}");
+        let error = error_of(|config| config.server.queue.bytes = 5 << 30);
+        assert!(error.contains("--server-send-queue-bytes is 5G, but must be at most 2G"), "{error}");
         let error = error_of(|config| config.server.queue.messages = 0);
         assert!(error.contains("--server-send-chan-size is 0"), "{error}");
     }

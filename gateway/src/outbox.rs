@@ -15,14 +15,14 @@
 //! Locks: no two queues' locks are ever held at once, and no waker runs under one.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::task::Waker;
 
 use fastway::command::ToEndpoint;
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use fastway::run::Run;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::batch::{Batch, Chunks};
 use crate::config::QueueLimits;
@@ -93,8 +93,7 @@ pub(crate) struct OutboxConfig {
 pub(crate) struct Outbox {
     owner: Owner,
     config: Arc<OutboxConfig>,
-    waker: OnceLock<Waker>,
-    /// The owner has something to collect and knows, or is about to.
+    /// The owner has something to collect and knows, or is about to. Changes under the lock of the queue.
     pending: AtomicBool,
     /// The owner was held back and may go on.
     resumed: AtomicBool,
@@ -105,21 +104,29 @@ pub(crate) struct Outbox {
     /// The owner's socket took nothing more when it last wrote. Only the owner stores.
     blocked: AtomicBool,
     /// What the owner has collected and not yet written. Only the owner stores.
-    writing_messages: AtomicUsize,
-    writing_bytes: AtomicUsize,
+    writing_messages: AtomicU32,
+    writing_bytes: AtomicU32,
     queue: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     chunks: Chunks,
+    /// What the owner collected the last time, in bytes.
+    expected_bytes: u32,
+    /// Wakes the owner. A session that has not run yet has none, and collects when it does.
+    waker: Option<Waker>,
+    /// News and waiting sessions: none as a rule, and no memory then.
+    others: Option<Box<Others>>,
+    cut: Option<Cut>,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+struct Others {
     news: Vec<News>,
     /// Sessions that wait for room.
     held_back: Vec<Arc<Outbox>>,
-    cut: Option<Cut>,
-    state: State,
-    /// What the owner collected the last time, in bytes.
-    expected_bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,14 +145,13 @@ impl Outbox {
         Self {
             owner,
             config,
-            waker: OnceLock::new(),
             pending: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             holds_back: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
-            writing_messages: AtomicUsize::new(0),
-            writing_bytes: AtomicUsize::new(0),
+            writing_messages: AtomicU32::new(0),
+            writing_bytes: AtomicU32::new(0),
             queue: Mutex::default(),
         }
     }
@@ -184,9 +190,8 @@ impl Outbox {
                 break;
             }
         }
-        drop(queue);
         if run.frames() < before {
-            self.wake_once();
+            self.wake_once(queue);
         }
         outcome
     }
@@ -197,7 +202,7 @@ impl Outbox {
         if queue.state == State::Shut {
             return false;
         }
-        queue.news.push(News::Opened(conn.clone()));
+        queue.others.get_or_insert_default().news.push(News::Opened(conn.clone()));
         self.push_command(queue, command);
         true
     }
@@ -209,7 +214,7 @@ impl Outbox {
             return false;
         }
         if queue.state != State::Shut {
-            queue.news.push(News::Closed(conn.clone()));
+            queue.others.get_or_insert_default().news.push(News::Closed(conn.clone()));
             self.push_command(queue, ToEndpoint::Close { conn: Some(conn.id()) });
         }
         true
@@ -236,9 +241,8 @@ impl Outbox {
             queue.chunks = Chunks::default();
         }
         queue.cut.get_or_insert(reason);
+        self.pending.store(true, Ordering::Release);
         drop(queue);
-        // A swap, so that a first turn which goes on at this moment sees it, or is seen (`woken_by`).
-        self.pending.swap(true, Ordering::AcqRel);
         self.wake();
     }
 
@@ -253,21 +257,19 @@ impl Outbox {
         self.queued(&self.queue.lock()).1
     }
 
-    fn push_command(&self, mut queue: parking_lot::MutexGuard<'_, Queue>, command: ToEndpoint) {
+    fn push_command(&self, mut queue: MutexGuard<'_, Queue>, command: ToEndpoint) {
         if queue.state == State::Broken {
             // Nobody gets the command, but the owner gets the news that came with it.
-            drop(queue);
-            self.wake_once();
-            return;
+            return self.wake_once(queue);
         }
         let frame = command.encode();
         let too_slow = !self.fits(&queue, frame.as_ref().len()) && self.is_too_slow();
         self.push(&mut queue, Cow::Borrowed(frame.as_ref()), 1);
-        drop(queue);
         if too_slow {
+            drop(queue);
             self.cut(Cut::SlowClient);
         } else {
-            self.wake_once();
+            self.wake_once(queue);
         }
     }
 
@@ -279,7 +281,8 @@ impl Outbox {
     /// Messages and bytes that wait to be written, collected or not.
     fn queued(&self, queue: &Queue) -> (usize, usize) {
         let messages = queue.chunks.messages() + self.writing_messages.load(Ordering::Relaxed);
-        (messages, queue.chunks.bytes() + self.writing_bytes.load(Ordering::Relaxed))
+        let bytes = queue.chunks.bytes() + self.writing_bytes.load(Ordering::Relaxed);
+        (messages as usize, bytes as usize)
     }
 
     fn fits(&self, queue: &Queue, bytes: usize) -> bool {
@@ -307,36 +310,37 @@ impl Outbox {
         fence(Ordering::SeqCst);
         let full = !self.fits(queue, bytes);
         if full {
-            queue.held_back.push(sender.clone());
+            queue.others.get_or_insert_default().held_back.push(sender.clone());
         }
         full
     }
 
-    fn wake_once(&self) {
-        // It is set most of the time while much is sent, and looking is cheaper than swapping. Who set it after the queue was
-        // last collected has woken the owner.
-        if !self.pending.load(Ordering::Acquire) && !self.pending.swap(true, Ordering::AcqRel) {
-            self.wake();
+    /// Unlocks the queue and wakes the owner, unless it was woken since it last collected.
+    fn wake_once(&self, queue: MutexGuard<'_, Queue>) {
+        if self.pending.load(Ordering::Relaxed) {
+            return;
+        }
+        self.pending.store(true, Ordering::Release);
+        let waker = queue.waker.clone();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
     fn wake(&self) {
-        // A session that has not run yet has no waker, and collects when it does.
-        if let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
+        let waker = self.queue.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
 
 /// For the owning session.
 impl Outbox {
-    /// To be called at the start of every turn. A session is one task for life, so its waker never changes.
+    /// To be called before the first turn. A session is one task for life, so its waker never changes.
     pub(crate) fn woken_by(&self, waker: &Waker) {
-        if self.waker.get().is_none() {
-            self.waker.get_or_init(|| waker.clone());
-            // Whoever found no waker before this has set `pending` before as well, and this turn sees it.
-            self.pending.fetch_or(false, Ordering::AcqRel);
-        }
+        self.queue.lock().waker = Some(waker.clone());
     }
 
     /// Takes the news, and the bytes too if there is a `batch` and it is written out. The order to end, if there
@@ -348,14 +352,13 @@ impl Outbox {
         let mut queue = self.queue.lock();
         if let Some(batch) = batch.filter(|batch| batch.is_empty()) {
             queue.chunks.move_to(batch);
-            let most = self.config.buffer_bytes;
-            queue.expected_bytes = u32::try_from(batch.bytes()).map_or(most, |bytes| bytes.min(most));
+            queue.expected_bytes = batch.bytes().min(self.config.buffer_bytes);
             self.store_writing(batch);
         }
         // What is left waits for the batch to be written; until then nobody needs to wake the owner for more.
         let cut = queue.cut;
         self.pending.store(!queue.chunks.is_empty() || cut.is_some(), Ordering::Release);
-        let all_news = std::mem::take(&mut queue.news);
+        let all_news = queue.take_news();
         drop(queue);
         all_news.into_iter().for_each(news);
         cut
@@ -374,8 +377,8 @@ impl Outbox {
         }
         let limits = &self.config.limits;
         let mut queue = self.queue.lock();
-        let low = queue.chunks.messages() + batch.messages() <= limits.messages / 2
-            && queue.chunks.bytes() + batch.bytes() <= limits.bytes / 2;
+        let low = (queue.chunks.messages() + batch.messages()) as usize <= limits.messages / 2
+            && (queue.chunks.bytes() + batch.bytes()) as usize <= limits.bytes / 2;
         if low {
             let resumed = self.let_go(&mut queue);
             drop(queue);
@@ -397,8 +400,9 @@ impl Outbox {
 
     /// Queues a command for the owner itself, which is about to write anyway.
     pub(crate) fn reply(&self, command: ToEndpoint) {
+        let queue = self.queue.lock();
         self.pending.store(true, Ordering::Release);
-        self.push_command(self.queue.lock(), command);
+        self.push_command(queue, command);
     }
 
     /// Whether the owner was held back and may go on; asked once.
@@ -429,7 +433,7 @@ impl Outbox {
         queue.state = State::Shut;
         queue.chunks.move_to(batch);
         let resumed = self.let_go(&mut queue);
-        let news = std::mem::take(&mut queue.news);
+        let news = queue.take_news();
         drop(queue);
         resume(resumed);
         news
@@ -442,7 +446,21 @@ impl Outbox {
 
     fn let_go(&self, queue: &mut Queue) -> Vec<Arc<Self>> {
         self.holds_back.store(false, Ordering::Relaxed);
-        std::mem::take(&mut queue.held_back)
+        queue.take_held_back()
+    }
+}
+
+impl Queue {
+    fn take_news(&mut self) -> Vec<News> {
+        let news = self.others.as_mut().map(|others| std::mem::take(&mut others.news));
+        self.others.take_if(|others| others.held_back.is_empty());
+        news.unwrap_or_default()
+    }
+
+    fn take_held_back(&mut self) -> Vec<Arc<Outbox>> {
+        let held_back = self.others.as_mut().map(|others| std::mem::take(&mut others.held_back));
+        self.others.take_if(|others| others.news.is_empty());
+        held_back.unwrap_or_default()
     }
 }
 

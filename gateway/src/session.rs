@@ -153,6 +153,7 @@ impl<S: Stream> Session<S> {
 
     /// Serves the connection to its end.
     pub(crate) async fn run(&mut self) -> End {
+        poll_fn(|cx| Poll::Ready(self.dispatch.outbox().woken_by(cx.waker()))).await;
         if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(Instant::now()) {
             self.set_alarm(at);
         }
@@ -179,7 +180,6 @@ impl<S: Stream> Session<S> {
 
     /// One turn: news, reading, writing, the clock.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        self.dispatch.outbox().woken_by(cx.waker());
         self.collect();
         self.read(cx)?;
         self.write(cx)?;

@@ -208,3 +208,22 @@ fn log_end(owner: Owner, end: &End, limits: &LogLimits) {
         None => debug!(%side, %id, reason = %end, "session ended"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastway::net::TcpNetStream;
+
+    use super::*;
+
+    /// What makes up most of an idle client's memory: sizes that the next larger class of the allocator begins after. tokio adds
+    /// 104 bytes to a future, and rounds up to 128.
+    #[test]
+    fn an_idle_client_is_small() {
+        fn size_of_output<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (task, outbox) = (size_of_output(serve::<TcpNetStream>), size_of::<Outbox>());
+        assert!(task <= 400, "a session takes {task} bytes");
+        assert!(outbox <= 144, "an outbox takes {outbox} bytes");
+    }
+}
