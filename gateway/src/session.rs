@@ -130,6 +130,8 @@ pub(crate) struct Session<S> {
     /// The session is to end for this reason, after so many more bytes at most: what the peer had sent before is
     /// still delivered (rule 9).
     ending: Option<Box<(End, usize)>>,
+    /// The peer was told that nothing more comes.
+    hung_up: bool,
 }
 
 impl<S: Stream> Session<S> {
@@ -144,6 +146,7 @@ impl<S: Stream> Session<S> {
             blocked: None,
             said: now,
             ending: None,
+            hung_up: false,
         }
     }
 
@@ -209,7 +212,7 @@ impl<S: Stream> Session<S> {
     /// Reads and dispatches until nothing is there, a queue is full, or others should have their turn.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         if self.reader.is_held() && !self.dispatch.outbox().take_resumed() {
-            return self.end_if_held();
+            return self.end_if_held(cx);
         }
         for _ in 0..READS_PER_TURN {
             let Self { reader, stream, dispatch, .. } = self;
@@ -224,7 +227,7 @@ impl<S: Stream> Session<S> {
                         self.heard(bytes)?;
                     }
                     self.set_reminder();
-                    return self.end_if_held();
+                    return self.end_if_held(cx);
                 }
                 Ok(Progress::Eof { mid_frame }) => {
                     self.end_if_due()?;
@@ -261,12 +264,15 @@ impl<S: Stream> Session<S> {
 
     /// A queue is full. When the gateway stops, nobody waits for it. A server that was taken over and takes nothing any
     /// more is held back by that: what waits for it is dropped. What a client had sent before it failed, or was cut
-    /// off, is delivered when there is room.
-    fn end_if_held(&mut self) -> Result<(), End> {
+    /// off, is delivered when there is room; but that it is cut off, it learns at once.
+    fn end_if_held(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         match self.ending.as_deref() {
             Some((End::Shutdown, _)) => return self.end_if_due(),
             Some((End::TakenOver, _)) if self.blocked.is_some() => {
                 self.dispatch.outbox().break_off(&mut self.batch);
+            }
+            Some((End::SlowClient, _)) if !self.hung_up => {
+                self.hung_up = Pin::new(&mut self.stream).poll_shutdown(cx).is_ready();
             }
             _ => {}
         }

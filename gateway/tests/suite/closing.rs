@@ -234,6 +234,35 @@ async fn rule_9_a_client_that_is_about_to_end_cannot_be_dialled() {
     other.expect(wire::refuse(1)).await;
 }
 
+/// How long it is held back is up to the server. The client learns at once that it was cut off: by the end of file, behind
+/// what its socket had taken. What it had sent is delivered all the same.
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_client_that_is_held_back_learns_at_once_that_it_is_cut_off() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.server.queue.messages = 10;
+        config.client.queue.messages = 10;
+        config.server.stall_timeout = Duration::from_secs(3600);
+    }))
+    .await;
+    let mut client = gateway.client().await;
+    let (mut full, mut other) = (gateway.server(7).await, gateway.server(8).await);
+    let to_full = client.open(7, &mut full).await;
+    let to_other = client.open(8, &mut other).await;
+    // The pipe of the server takes 6 of them and its queue 10; the pipe of the client takes the rest.
+    client.send(wire::data(to_full, &[1; 10_000]).repeat(20)).await;
+    other.send(wire::data(to_other, &[2; 10_000]).repeat(30)).await;
+    other.expect_nothing().await;
+    let mut rest = Vec::new();
+    let reading = tokio::io::AsyncReadExt::read_to_end(&mut client.stream, &mut rest);
+    let ended = tokio::time::timeout(Duration::from_secs(1), reading).await;
+    assert!(matches!(ended, Ok(Ok(_))), "{ended:?}");
+    for _ in 0..20 {
+        full.expect(wire::data(to_full, &[1; 10_000])).await;
+    }
+    full.expect(wire::close(to_full)).await;
+    other.expect(wire::close(to_other)).await;
+}
+
 /// A dial and the end in one segment: the connection is opened, and over before its dialler could learn of it.
 #[tokio::test]
 async fn rule_9_a_connection_that_was_just_dialled_is_closed_as_well() {

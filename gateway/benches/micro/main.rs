@@ -1,0 +1,210 @@
+//! What single steps of a message's way cost, without a kernel: decoding, routing, the send queue, the pool.
+//!
+//! ```sh
+//! cargo bench -p fastway-gateway --bench micro
+//! ```
+//!
+//! The steps are private to the gateway. Their files are part of this program too, so that nothing has to be public for it.
+
+#![expect(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "files of the library are used here in part, and results are printed"
+)]
+
+#[path = "../../src/alarm.rs"]
+mod alarm;
+#[path = "../../src/batch.rs"]
+mod batch;
+#[path = "../../src/config.rs"]
+mod config;
+#[path = "../../src/conn.rs"]
+mod conn;
+#[path = "../../src/dispatch.rs"]
+mod dispatch;
+#[path = "../../src/outbox.rs"]
+mod outbox;
+#[path = "../../src/pool.rs"]
+mod pool;
+#[path = "../../src/router.rs"]
+mod router;
+#[path = "../../src/session.rs"]
+mod session;
+#[path = "../../src/size.rs"]
+mod size;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use fastway::buffers::Buffers as _;
+use fastway::frame::{MaxPacket, encode};
+use fastway::id::{ConnId, RemoteId, ServerId, Side};
+use fastway::reader::SCRATCH_BYTES;
+use fastway::run::split_run;
+use tokio::time::Instant;
+
+use crate::alarm::{Alarms, Grain};
+use crate::batch::Batch;
+use crate::config::{Config, MemPoolConfig, MemPoolType};
+use crate::dispatch::Dispatch;
+use crate::outbox::{Outbox, OutboxConfig};
+use crate::pool::Pool;
+use crate::router::{Dialled, Router};
+use crate::session::SessionConfig;
+
+/// Messages of the bench are so long.
+const MESSAGE: [u8; 64] = [7; 64];
+
+/// Virtual connections of the client.
+const CONNS: u32 = 16;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    decode(&mut criterion);
+    route(&mut criterion);
+    queue(&mut criterion);
+    buffers(&mut criterion);
+    criterion.final_summary();
+}
+
+/// A full scratch buffer, as one read brings it: so many messages of one connection one behind the other, then of the next.
+fn wire(in_a_row: usize) -> (Vec<u8>, u64) {
+    let mut wire = Vec::new();
+    let mut messages = 0;
+    for conn in (1..=CONNS).cycle() {
+        for _ in 0..in_a_row {
+            encode(ConnId::new(conn).expect("it is not 0"), &MESSAGE, &mut wire);
+            messages += 1;
+        }
+        if wire.len() > SCRATCH_BYTES - in_a_row * 72 {
+            break;
+        }
+    }
+    (wire, messages)
+}
+
+/// Finding frames, and those that belong together.
+fn decode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode, each message");
+    for in_a_row in [1, 16] {
+        let (wire, messages) = wire(in_a_row);
+        group.throughput(Throughput::Elements(messages));
+        group.bench_function(BenchmarkId::new("in a row", in_a_row), |bencher| {
+            bencher.iter(|| {
+                let mut rest = &wire[..];
+                while let Ok(Some((run, behind))) = split_run(black_box(rest), MaxPacket::default()) {
+                    black_box(run.frames());
+                    rest = behind;
+                }
+            });
+        });
+    }
+}
+
+/// A client with connections to one server.
+struct Joined {
+    dispatch: Dispatch,
+    server: Arc<Outbox>,
+    batch: Batch,
+}
+
+impl Joined {
+    fn new() -> Self {
+        let config = Config::default();
+        let pool = Pool::new(config.mem_pool);
+        let outbox = |limits| Arc::new(OutboxConfig { limits, buffer_bytes: 65_536, pool: pool.clone() });
+        let router = Arc::new(Router::new());
+        let server = router.register_server(ServerId::new(1), &outbox(config.server.queue));
+        let client = router.register_client(&outbox(config.client.queue));
+        let (client, server) = client.zip(server).expect("the router has not stopped");
+        for _ in 0..CONNS {
+            assert_eq!(router.dial(&client, RemoteId::new(1)), Dialled::Open);
+        }
+        let alarms = Arc::new(Alarms::new(Grain::of(&config)));
+        let session = SessionConfig::new(&config, Side::Client, router, alarms);
+        let mut dispatch = Dispatch::new(client, Arc::new(session), Instant::now());
+        assert!(dispatch.collect(None).is_none());
+        let mut joined = Self { dispatch, server, batch: Batch::default() };
+        joined.write();
+        joined
+    }
+
+    /// As the server's session writes, but to nowhere.
+    fn write(&mut self) {
+        self.server.collect(Some(&mut self.batch), |_| ());
+        while !self.batch.is_empty() {
+            self.batch.advance(black_box(self.batch.unwritten()).len(), self.server.pool());
+            self.server.wrote(&self.batch);
+        }
+    }
+
+    fn read(&mut self, wire: &[u8]) {
+        let mut rest = wire;
+        while let Ok(Some((mut run, behind))) = split_run(rest, MaxPacket::default()) {
+            assert!(self.dispatch.handle(&mut run).is_ok());
+            rest = behind;
+        }
+    }
+}
+
+/// From the scratch buffer of the client's session to the point where the server's would call `write`, and after it.
+fn route(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode, route, queue, each message");
+    for in_a_row in [1, 16] {
+        let (wire, messages) = wire(in_a_row);
+        let mut joined = Joined::new();
+        group.throughput(Throughput::Elements(messages));
+        group.bench_function(BenchmarkId::new("in a row", in_a_row), |bencher| {
+            bencher.iter(|| {
+                joined.read(&wire);
+                joined.write();
+            });
+        });
+    }
+}
+
+/// So many messages go in one by one, and out in one go.
+fn queue(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("queue, each turn");
+    for messages in [1, 16, 256] {
+        let (wire, _) = wire(1);
+        let wire = &wire[..messages * 72];
+        let mut joined = Joined::new();
+        group.throughput(Throughput::Elements(messages as u64));
+        group.bench_function(BenchmarkId::new("messages", messages), |bencher| {
+            bencher.iter(|| {
+                joined.read(wire);
+                joined.write();
+            });
+        });
+    }
+}
+
+/// Taking a buffer and giving it back.
+fn buffers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pool, each buffer");
+    let mut bench = |name: &str, pool: Option<Pool>| {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut buffer = Vec::new();
+                match &pool {
+                    Some(pool) => pool.grow(&mut buffer, 128),
+                    None => buffer.reserve_exact(128),
+                }
+                let buffer = black_box(buffer);
+                match &pool {
+                    Some(pool) => pool.give(buffer),
+                    None => drop(buffer),
+                }
+            });
+        });
+    };
+    bench("the allocator", None);
+    for (name, pool_type) in
+        [("sync", MemPoolType::Sync), ("atom", MemPoolType::Atom), ("chan", MemPoolType::Chan)]
+    {
+        bench(name, Some(Pool::new(MemPoolConfig { pool_type, ..MemPoolConfig::default() })));
+    }
+}
