@@ -41,13 +41,7 @@ pub(crate) struct Chunks {
 
 impl Chunks {
     /// Appends so many frames. If nothing waits yet, memory for `expected_bytes` is taken at once.
-    pub(crate) fn push(
-        &mut self,
-        frames: Cow<'_, [u8]>,
-        messages: u32,
-        expected_bytes: usize,
-        pool: &Pool,
-    ) {
+    pub(crate) fn push(&mut self, frames: Cow<'_, [u8]>, messages: u32, expected_bytes: usize, pool: &Pool) {
         self.messages += messages;
         self.bytes += frames.len() as u32;
         match frames {

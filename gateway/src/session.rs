@@ -156,7 +156,11 @@ impl<S: Stream> Session<S> {
 
     /// Serves the connection to its end.
     pub(crate) async fn run(&mut self) -> End {
-        poll_fn(|cx| Poll::Ready(self.dispatch.outbox().woken_by(cx.waker()))).await;
+        poll_fn(|cx| {
+            self.dispatch.outbox().woken_by(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(Instant::now()) {
             self.set_alarm(at);
         }
@@ -332,7 +336,8 @@ impl<S: Stream> Session<S> {
     /// The alarm has gone off: is the peer silent, or stalled? When is the next look?
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let now = Instant::now();
-        let stalled_at = self.blocked.zip(self.dispatch.config().stall_timeout).map(|(since, timeout)| since + timeout);
+        let stalled_at =
+            self.blocked.zip(self.dispatch.config().stall_timeout).map(|(since, timeout)| since + timeout);
         if stalled_at.is_some_and(|at| now >= at) {
             self.end_after_reading(End::Stalled);
             return self.read(cx);

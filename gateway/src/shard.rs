@@ -1,7 +1,10 @@
 //! One thread's share of the gateway: the sessions that it serves, and how they begin and end.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use fastway::handshake::Challenge;
 use fastway::id::Side;
@@ -101,9 +104,8 @@ impl<S: Stream> Shard<S> {
         is_first: bool,
     ) -> Self {
         let alarms = Arc::new(Alarms::new(Grain::of(&shared.config)));
-        let session = |side| {
-            Arc::new(SessionConfig::new(&shared.config, side, shared.router.clone(), alarms.clone()))
-        };
+        let session =
+            |side| Arc::new(SessionConfig::new(&shared.config, side, shared.router.clone(), alarms.clone()));
         Self {
             client_session: session(Side::Client),
             server_session: session(Side::Server),
@@ -148,20 +150,19 @@ impl<S: Stream> Shard<S> {
 }
 
 /// Rings alarms and trims the pool, until the gateway has stopped and the last session has ended.
-#[expect(clippy::disallowed_macros, reason = "biased")]
 async fn keep_house(shared: Arc<Shared>, alarms: Arc<Alarms>, is_first: bool) {
-    let trimming = async {
+    let trim = async {
         loop {
             sleep(TRIM_INTERVAL).await;
             shared.pool.trim(is_first);
         }
     };
-    tokio::select! {
-        biased;
-        () = shared.tasks.wait() => {}
-        () = alarms.run() => {}
-        () = trimming => {}
-    }
+    let (mut ring, mut trim, mut end) = (pin!(alarms.run()), pin!(trim), pin!(shared.tasks.wait()));
+    poll_fn(|cx| {
+        let _: (Poll<()>, Poll<()>) = (ring.as_mut().poll(cx), trim.as_mut().poll(cx));
+        end.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// Handshake first, then the session.
