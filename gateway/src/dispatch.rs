@@ -183,12 +183,13 @@ mod tests {
     #[test]
     fn a_client_dials_no_more_than_it_may() {
         for is_broken_off in [false, true] {
-            let config = OutboxConfig::with_limits(1000, 100_000);
             let router = Arc::new(Router::new());
-            let client = router.register_client(&config).unwrap();
-            let _server = router.register_server(ServerId::new(5), &config).unwrap();
+            let outbox = OutboxConfig::with_limits(1000, 100_000);
+            let client = router.register_client(&outbox).unwrap();
+            let _server = router.register_server(ServerId::new(5), &outbox).unwrap();
             let alarms = Arc::new(Alarms::new(Grain::of(&Config::default())));
-            let config = SessionConfig::new(&Config::default(), Side::Client, router.clone(), alarms);
+            let outbox = Arc::into_inner(OutboxConfig::with_limits(1000, 100_000)).unwrap();
+            let config = SessionConfig::new(&Config::default(), Side::Client, router.clone(), alarms, outbox);
             let mut dispatch = Dispatch::new(client.clone(), config.into(), Instant::now());
             if is_broken_off {
                 client.break_off(&mut Batch::default());

@@ -75,6 +75,7 @@ mod dispatch;
 mod gateway;
 mod listener;
 mod log_limit;
+mod mailbox;
 mod outbox;
 mod pool;
 mod router;

@@ -25,8 +25,9 @@ use fastway::run::Run;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::batch::{Batch, Chunks};
-use crate::config::QueueLimits;
+use crate::config::{Config, QueueLimits};
 use crate::conn::Conn;
+use crate::mailbox::Mailbox;
 use crate::pool::Pool;
 
 /// Whose session it is.
@@ -80,13 +81,27 @@ pub(crate) enum Push {
     Gone,
 }
 
-/// What the queues of one side have in common.
+/// What the queues of one side and shard have in common.
 #[derive(Debug)]
 pub(crate) struct OutboxConfig {
     pub(crate) limits: QueueLimits,
     /// A queue takes a buffer as large as the last one was filled, up to so many bytes.
     pub(crate) buffer_bytes: u32,
     pub(crate) pool: Pool,
+    /// That of the owners' shard.
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+impl OutboxConfig {
+    pub(crate) fn new(config: &Config, side: Side, pool: Pool, mailbox: Arc<Mailbox>) -> Self {
+        let (limits, buffer_bytes) = match side {
+            Side::Client => (config.client.queue, config.client.buffer_bytes),
+            Side::Server => (config.server.queue, config.server.buffer_bytes),
+        };
+        // The largest is 64 MiB, by `Config::check`.
+        let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(u32::MAX);
+        Self { limits, buffer_bytes, pool, mailbox }
+    }
 }
 
 #[derive(Debug)]
@@ -191,7 +206,7 @@ impl Outbox {
             }
         }
         if run.frames() < before {
-            self.wake_once(queue);
+            self.wake_once(queue, Some(sender));
         }
         outcome
     }
@@ -260,7 +275,7 @@ impl Outbox {
     fn push_command(&self, mut queue: MutexGuard<'_, Queue>, command: ToEndpoint) {
         if queue.state == State::Broken {
             // Nobody gets the command, but the owner gets the news that came with it.
-            return self.wake_once(queue);
+            return self.wake_once(queue, None);
         }
         let frame = command.encode();
         let too_slow = !self.fits(&queue, frame.as_ref().len()) && self.is_too_slow();
@@ -269,7 +284,7 @@ impl Outbox {
             drop(queue);
             self.cut(Cut::SlowClient);
         } else {
-            self.wake_once(queue);
+            self.wake_once(queue, None);
         }
     }
 
@@ -315,16 +330,21 @@ impl Outbox {
         full
     }
 
-    /// Unlocks the queue and wakes the owner, unless it was woken since it last collected.
-    fn wake_once(&self, queue: MutexGuard<'_, Queue>) {
+    /// Unlocks the queue and wakes the owner, unless it was woken since it last collected: by mail, if a sender on another
+    /// shard has sent a message.
+    fn wake_once(&self, queue: MutexGuard<'_, Queue>, sender: Option<&Self>) {
         if self.pending.load(Ordering::Relaxed) {
             return;
         }
         self.pending.store(true, Ordering::Release);
         let waker = queue.waker.clone();
         drop(queue);
-        if let Some(waker) = waker {
+        let Some(waker) = waker else { return };
+        let mailbox = &self.config.mailbox;
+        if sender.is_none_or(|sender| Arc::ptr_eq(mailbox, &sender.config.mailbox)) {
             waker.wake();
+        } else {
+            mailbox.put(waker);
         }
     }
 
@@ -482,7 +502,8 @@ mod tests {
         /// For tests of any module.
         pub(crate) fn with_limits(messages: usize, bytes: usize) -> Arc<Self> {
             let pool = Pool::new(MemPoolConfig::default());
-            Arc::new(Self { limits: QueueLimits { messages, bytes }, buffer_bytes: 1024, pool })
+            let limits = QueueLimits { messages, bytes };
+            Arc::new(Self { limits, buffer_bytes: 1024, pool, mailbox: Arc::default() })
         }
     }
 

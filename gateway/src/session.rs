@@ -24,7 +24,7 @@ use crate::alarm::{Alarm, Alarms};
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::dispatch::Dispatch;
-use crate::outbox::{Cut, Outbox, Owner};
+use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
 use crate::pool::Pool;
 use crate::router::Router;
 
@@ -44,7 +44,7 @@ const CLOSES_PER_TURN: usize = 1024;
 /// At an orderly end: so long for what is queued to be written.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the sessions of one side have in common.
+/// What the sessions of one side and shard have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionConfig {
     pub(crate) max_packet: MaxPacket,
@@ -54,17 +54,24 @@ pub(crate) struct SessionConfig {
     stall_timeout: Option<Duration>,
     alarms: Arc<Alarms>,
     pub(crate) router: Arc<Router>,
+    pub(crate) outbox: Arc<OutboxConfig>,
 }
 
 impl SessionConfig {
-    pub(crate) fn new(config: &Config, side: Side, router: Arc<Router>, alarms: Arc<Alarms>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        side: Side,
+        router: Arc<Router>,
+        alarms: Arc<Alarms>,
+        outbox: OutboxConfig,
+    ) -> Self {
         let (client, server) = (&config.client, &config.server);
         let (keepalive, max_dialled, stall_timeout) = match side {
             Side::Client => (client.keepalive, u32::try_from(client.max_conn).unwrap_or(u32::MAX), None),
             Side::Server => (server.keepalive, u32::MAX, Some(server.stall_timeout)),
         };
-        let keepalive = Arc::new(keepalive);
-        Self { max_packet: config.max_packet, keepalive, max_dialled, stall_timeout, alarms, router }
+        let (keepalive, outbox) = (Arc::new(keepalive), Arc::new(outbox));
+        Self { max_packet: config.max_packet, keepalive, max_dialled, stall_timeout, alarms, router, outbox }
     }
 }
 

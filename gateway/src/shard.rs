@@ -22,6 +22,7 @@ use crate::alarm::{Alarms, Grain};
 use crate::config::Config;
 use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
+use crate::mailbox::Mailbox;
 use crate::outbox::{Outbox, OutboxConfig, Owner};
 use crate::pool::{Pool, TRIM_INTERVAL};
 use crate::router::Router;
@@ -32,8 +33,6 @@ use crate::session::{End, Session, SessionConfig};
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) router: Arc<Router>,
-    client_outbox: Arc<OutboxConfig>,
-    server_outbox: Arc<OutboxConfig>,
     pool: Pool,
     /// Every session and handshake, on whichever shard.
     pub(crate) tasks: TaskTracker,
@@ -53,17 +52,8 @@ pub(crate) struct LogLimits {
 
 impl Shared {
     pub(crate) fn new(config: Config) -> Self {
-        let (client, server) = (&config.client, &config.server);
-        let pool = Pool::new(config.mem_pool);
-        let outbox = |limits, buffer_bytes: usize| {
-            // The largest is 64 MiB, by `Config::check`.
-            let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(u32::MAX);
-            Arc::new(OutboxConfig { limits, buffer_bytes, pool: pool.clone() })
-        };
         Self {
-            client_outbox: outbox(client.queue, client.buffer_bytes),
-            server_outbox: outbox(server.queue, server.buffer_bytes),
-            pool,
+            pool: Pool::new(config.mem_pool),
             config,
             router: Arc::new(Router::new()),
             tasks: TaskTracker::new(),
@@ -92,6 +82,7 @@ pub(crate) struct Shard<S> {
     /// It trims the pool for all shards.
     is_first: bool,
     alarms: Arc<Alarms>,
+    mailbox: Arc<Mailbox>,
     client_session: Arc<SessionConfig>,
     server_session: Arc<SessionConfig>,
 }
@@ -104,8 +95,12 @@ impl<S: Stream> Shard<S> {
         is_first: bool,
     ) -> Self {
         let alarms = Arc::new(Alarms::new(Grain::of(&shared.config)));
-        let session =
-            |side| Arc::new(SessionConfig::new(&shared.config, side, shared.router.clone(), alarms.clone()));
+        let mailbox = Arc::new(Mailbox::default());
+        let session = |side| {
+            let outbox = OutboxConfig::new(&shared.config, side, shared.pool.clone(), mailbox.clone());
+            let (router, alarms) = (shared.router.clone(), alarms.clone());
+            Arc::new(SessionConfig::new(&shared.config, side, router, alarms, outbox))
+        };
         Self {
             client_session: session(Side::Client),
             server_session: session(Side::Server),
@@ -114,12 +109,16 @@ impl<S: Stream> Shard<S> {
             accepted,
             is_first,
             alarms,
+            mailbox,
         }
     }
 
     /// Starts a session for everything that is accepted, until the gateway stops.
     pub(crate) async fn run(mut self) {
         tokio::spawn(keep_house(self.shared.clone(), self.alarms.clone(), self.is_first));
+        if self.shared.config.threads.get() > 1 {
+            tokio::spawn(sort_mail(self.shared.clone(), self.mailbox.clone()));
+        }
         while let Some(accepted) = self.accepted.recv().await {
             if let Err(error) = self.welcome(accepted) {
                 debug!(%error, "a connection was gone before it was served");
@@ -133,8 +132,8 @@ impl<S: Stream> Shard<S> {
         // Sessions bound what they do in one turn themselves; tokio's own budget would only interfere.
         match side {
             Side::Client => {
-                if let Some(outbox) = shared.router.register_client(&shared.client_outbox) {
-                    let config = self.client_session.clone();
+                let config = self.client_session.clone();
+                if let Some(outbox) = shared.router.register_client(&config.outbox) {
                     self.shared.tasks.spawn(unconstrained(serve(stream, outbox, config, shared)));
                 }
             }
@@ -165,6 +164,16 @@ async fn keep_house(shared: Arc<Shared>, alarms: Arc<Alarms>, is_first: bool) {
     .await;
 }
 
+/// Wakes the sessions that other shards have messages for, until the gateway has stopped and the last session has ended.
+async fn sort_mail(shared: Arc<Shared>, mailbox: Arc<Mailbox>) {
+    let mut end = pin!(shared.tasks.wait());
+    poll_fn(|cx| {
+        mailbox.empty(cx);
+        end.as_mut().poll(cx)
+    })
+    .await;
+}
+
 /// Handshake first, then the session.
 async fn meet_server<S: Stream>(
     mut stream: S,
@@ -174,7 +183,7 @@ async fn meet_server<S: Stream>(
 ) {
     let handshake = handshake(&mut stream, challenge, &shared);
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
-    let Some(outbox) = shared.router.register_server(id, &shared.server_outbox) else { return };
+    let Some(outbox) = shared.router.register_server(id, &config.outbox) else { return };
     info!(%id, peer = peer_name(&stream), "server registered");
     serve(stream, outbox, config, shared).await;
 }

@@ -23,6 +23,8 @@ mod config;
 mod conn;
 #[path = "../../src/dispatch.rs"]
 mod dispatch;
+#[path = "../../src/mailbox.rs"]
+mod mailbox;
 #[path = "../../src/outbox.rs"]
 mod outbox;
 #[path = "../../src/pool.rs"]
@@ -114,16 +116,16 @@ impl Joined {
     fn new() -> Self {
         let config = Config::default();
         let pool = Pool::new(config.mem_pool);
-        let outbox = |limits| Arc::new(OutboxConfig { limits, buffer_bytes: 65_536, pool: pool.clone() });
+        let outbox = |side| OutboxConfig::new(&config, side, pool.clone(), Arc::default());
         let router = Arc::new(Router::new());
-        let server = router.register_server(ServerId::new(1), &outbox(config.server.queue));
-        let client = router.register_client(&outbox(config.client.queue));
+        let server = router.register_server(ServerId::new(1), &Arc::new(outbox(Side::Server)));
+        let client = router.register_client(&Arc::new(outbox(Side::Client)));
         let (client, server) = client.zip(server).expect("the router has not stopped");
         for _ in 0..CONNS {
             assert_eq!(router.dial(&client, RemoteId::new(1)), Dialled::Open);
         }
         let alarms = Arc::new(Alarms::new(Grain::of(&config)));
-        let session = SessionConfig::new(&config, Side::Client, router, alarms);
+        let session = SessionConfig::new(&config, Side::Client, router, alarms, outbox(Side::Client));
         let mut dispatch = Dispatch::new(client, Arc::new(session), Instant::now());
         assert!(dispatch.collect(None).is_none());
         let mut joined = Self { dispatch, server, batch: Batch::default() };
