@@ -62,7 +62,8 @@ struct ClientFlags {
     #[arg(long, env = "FASTWAY_CLIENT_MAX_CONN", value_name = "COUNT", default_value = "16", allow_negative_numbers = true, value_parser = count)]
     client_max_conn: usize,
 
-    /// Memory that a client's session may keep while no frame is in progress [original: ClientBufferSize]
+    /// The largest first buffer for what is sent to a client; it is as large as was needed the last time [original:
+    /// ClientBufferSize]
     #[arg(long, env = "FASTWAY_CLIENT_BUFFER_SIZE", value_name = "SIZE", default_value = "2K")]
     client_buffer_size: Size,
 
@@ -112,7 +113,8 @@ struct ServerFlags {
     #[arg(long, env = "FASTWAY_SERVER_AUTH_TIMEOUT", value_name = "DURATION", default_value = "3s", value_parser = duration)]
     server_auth_timeout: Duration,
 
-    /// Memory that a server's session may keep while no frame is in progress [original: ServerBufferSize]
+    /// The largest first buffer for what is sent to a server; it is as large as was needed the last time [original:
+    /// ServerBufferSize]
     #[arg(long, env = "FASTWAY_SERVER_BUFFER_SIZE", value_name = "SIZE", default_value = "64K")]
     server_buffer_size: Size,
 
@@ -154,27 +156,26 @@ struct SharedFlags {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(
-    next_help_heading = "Buffer pool (accepted and checked; the pool itself is not built yet, so no effect)"
-)]
+#[command(next_help_heading = "Buffer pool (for cut-off and large frames and for what waits to be sent)")]
 struct MemPoolFlags {
-    /// How threads share the pool; no effect yet [original: MemPoolType]
+    /// How threads share the pool: a cache for each (sync, the fastest and the default), without locks (atom), a list with a
+    /// lock (chan) [original: MemPoolType, atom]
     #[arg(long, env = "FASTWAY_MEM_POOL_TYPE", value_name = "TYPE", default_value = "atom")]
     mem_pool_type: MemPoolType,
 
-    /// Each size class is so many times the one before; no effect yet [original: MemPoolFactor]
+    /// Each size class is so many times the one before [original: MemPoolFactor]
     #[arg(long, env = "FASTWAY_MEM_POOL_FACTOR", value_name = "NUMBER", default_value = "2", allow_negative_numbers = true, value_parser = count)]
     mem_pool_factor: usize,
 
-    /// The smallest size class; no effect yet [original: MemPoolMinChunk]
+    /// The smallest size class [original: MemPoolMinChunk]
     #[arg(long, env = "FASTWAY_MEM_POOL_MIN_CHUNK", value_name = "SIZE", default_value = "64")]
     mem_pool_min_chunk: Size,
 
-    /// The largest size class; no effect yet [original: MemPoolMaxChunk]
+    /// The largest size class; what is larger comes from the allocator [original: MemPoolMaxChunk]
     #[arg(long, env = "FASTWAY_MEM_POOL_MAX_CHUNK", value_name = "SIZE", default_value = "64K")]
     mem_pool_max_chunk: Size,
 
-    /// Chunks are cut from pages of this size; no effect yet [original: MemPoolPageSize]
+    /// What each size class keeps for reuse at most; it keeps less when it is idle [original: MemPoolPageSize]
     #[arg(long, env = "FASTWAY_MEM_POOL_PAGE_SIZE", value_name = "SIZE", default_value = "1M")]
     mem_pool_page_size: Size,
 }

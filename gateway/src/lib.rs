@@ -21,23 +21,30 @@
 //! A client's message to a server, from socket to socket:
 //!
 //! 1. The kernel wakes the client's session, a task, and `Session::turn` runs. `Session::read` borrows the thread's
-//!    64 KiB scratch buffer and has [`FrameReader::poll_frames`](fastway::reader::FrameReader::poll_frames)
-//!    read into it and walk over the frames. They are borrowed slices; only a cut-off tail is kept.
-//! 2. `Dispatch::handle` looks the Conn ID up in the session's own table. No lock: nobody else has that table.
-//! 3. `Outbox::forward` of the server's session takes one short lock, checks the limits, copies the frame behind the
-//!    others that wait for the same socket, and wakes the server's session, unless it was woken already. Then the next
-//!    frame.
+//!    64 KiB scratch buffer and has [`FrameReader::poll_runs`](fastway::reader::FrameReader::poll_runs) read into it and
+//!    walk over the frames. They are borrowed slices; only a cut-off tail is kept. Frames of one virtual connection that
+//!    came one behind the other stay together, as a *run*.
+//! 2. `Dispatch::handle` looks the Conn ID of a run up in the session's own table. No lock: nobody else has that table.
+//! 3. `Outbox::forward` of the server's session takes one short lock, checks the limits, copies the run behind the
+//!    frames that wait for the same socket, and wakes the server's session, unless it was woken already. Then the next run.
 //! 4. When the client's turn is over, the server's session has its own: `Session::write` collects everything in its
 //!    outbox as a `Batch` and writes it. A hundred messages are one `write`.
 //!
 //! So a message costs a part of one `read`, one copy and a part of one `write`. A frame beyond the scratch buffer is
 //! gathered in a buffer of its own, which moves from step to step without a copy.
 //!
+//! # Memory
+//!
+//! What has to outlive a turn, cut-off frames and what waits to be written, is in buffers of one pool. A session takes one
+//! when there is something to keep and gives it back when that is done. An idle session holds none: it is a task, an outbox
+//! without frames, an entry in the router and one in the list of alarms, a kilobyte in all.
+//!
 //! # Shards
 //!
 //! Each thread is a shard: one current-thread runtime with its own sessions. Accepted connections are dealt to the
 //! shards in turn (or by the kernel, with `reuse_port`), and a session stays where it is. Sessions meet in outboxes
-//! alone, on the same shard or across. With one shard the gateway needs no thread of its own: everything is a task of
+//! alone, on the same shard or across; what one shard has for the sessions of another is announced there by one wake,
+//! however many they are. With one shard the gateway needs no thread of its own: everything is a task of
 //! the runtime that calls [`Gateway::run`], which makes it reproducible on a simulated network.
 //!
 //! # Backpressure, and why there is no deadlock
@@ -64,7 +71,11 @@
 //! | `router.rs` | who is registered; opening virtual connections |
 //! | `conn.rs` | one virtual connection: two ends, each told once that it is over |
 //! | `outbox.rs`, `batch.rs` | one session's send queue |
-//! | `alarm.rs`, `log_limit.rs` | one timer a session; log lines that peers can cause |
+//! | `pool.rs` | buffers that outlive a turn |
+//! | `mailbox.rs` | wakes that come from other shards |
+//! | `alarm.rs`, `log_limit.rs` | deadlines of sessions; log lines that peers can cause |
+//!
+//! How close all this comes to what the kernel demands: `cargo bench -p fastway-gateway`, and the README.
 
 mod alarm;
 mod batch;

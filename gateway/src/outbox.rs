@@ -330,8 +330,8 @@ impl Outbox {
         full
     }
 
-    /// Unlocks the queue and wakes the owner, unless it was woken since it last collected: by mail, if a sender on another
-    /// shard has sent a message.
+    /// Unlocks the queue and wakes the owner, unless it was woken since it last collected. A sender of messages that is on
+    /// another shard does so at the end of its turn ([`Outbox::announce`]).
     fn wake_once(&self, queue: MutexGuard<'_, Queue>, sender: Option<&Self>) {
         if self.pending.load(Ordering::Relaxed) {
             return;
@@ -340,11 +340,10 @@ impl Outbox {
         let waker = queue.waker.clone();
         drop(queue);
         let Some(waker) = waker else { return };
-        let mailbox = &self.config.mailbox;
-        if sender.is_none_or(|sender| Arc::ptr_eq(mailbox, &sender.config.mailbox)) {
-            waker.wake();
-        } else {
-            mailbox.put(waker);
+        let (here, there) = (sender.map(|sender| &sender.config.mailbox), &self.config.mailbox);
+        match here.filter(|here| !Arc::ptr_eq(here, there)) {
+            None => waker.wake(),
+            Some(here) => here.leave(waker, there),
         }
     }
 
@@ -428,6 +427,11 @@ impl Outbox {
     /// Whether the owner was held back and may go on; asked once.
     pub(crate) fn take_resumed(&self) -> bool {
         self.resumed.swap(false, Ordering::AcqRel)
+    }
+
+    /// For the end of every turn: those on other shards who got messages in it are woken.
+    pub(crate) fn announce(&self) {
+        self.config.mailbox.announce();
     }
 
     /// Whether the owner's alarm has gone off; asked once.

@@ -171,9 +171,10 @@ impl<S: Stream> Session<S> {
         if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(Instant::now()) {
             self.set_alarm(at);
         }
-        let end = poll_fn(|cx| match self.turn(cx) {
-            Ok(()) => Poll::Pending,
-            Err(end) => Poll::Ready(end),
+        let end = poll_fn(|cx| {
+            let turn = self.turn(cx);
+            self.dispatch.outbox().announce();
+            turn.map_or_else(Poll::Ready, |()| Poll::Pending)
         })
         .await;
         // In memory of its own, or every session would keep room for its end all its life.
