@@ -464,6 +464,57 @@ mod tests {
         assert_eq!(arrived, frame.len());
     }
 
+    /// Counts what is out.
+    #[derive(Clone, Default)]
+    struct Counted(std::rc::Rc<std::cell::Cell<usize>>);
+
+    impl Buffers for Counted {
+        fn grow(&self, buffer: &mut Vec<u8>, bytes: usize) {
+            self.0.set(self.0.get() + usize::from(buffer.capacity() == 0));
+            Heap.grow(buffer, bytes);
+        }
+
+        fn give(&self, buffer: Vec<u8>) {
+            assert!(buffer.capacity() > 0, "there is nothing to give back");
+            self.0.set(self.0.get() - 1);
+        }
+    }
+
+    /// Small frames in pieces, frames that are held back and then let go, and a large one.
+    #[test]
+    fn what_was_kept_goes_back_when_it_is_handled() {
+        let mut wire = Vec::new();
+        let conn = ConnId::new(1).unwrap();
+        [10, 10, 15_000, 10, 10, 10].iter().for_each(|len| encode(conn, &vec![7; *len], &mut wire));
+        let mut stream = cut(&wire, &[5, 20, 5_000, 10_030, 1, 10]);
+        let out = Counted::default();
+        let mut reader = FrameReader::with_buffers(MAX, out.clone());
+        let mut scratch = vec![0; MIN_SCRATCH_BYTES];
+        let (mut calls, mut frames, mut most) = (0, 0, 0);
+        loop {
+            let cx = &mut Context::from_waker(Waker::noop());
+            let outcome = reader.poll_runs(cx, &mut stream, &mut scratch, |run| {
+                calls += 1;
+                if calls % 2 == 1 {
+                    frames += run.frames().min(1);
+                    drop(run.pop());
+                    return Ok(Flow::Hold);
+                }
+                frames += run.frames();
+                Ok::<_, Infallible>(Flow::Next)
+            });
+            most = most.max(out.0.get());
+            let Poll::Ready(Ok(progress)) = outcome else { panic!("{outcome:?}") };
+            if let Progress::Eof { mid_frame } = progress {
+                assert!(!mid_frame);
+                break;
+            }
+        }
+        // Whoever takes a large frame has its buffer; here it may be dropped.
+        assert!(frames == 6 && most <= 2 && out.0.get() <= 1, "{frames} frames, {most} buffers");
+        assert_eq!(reader.kept.capacity(), 0);
+    }
+
     #[test]
     fn a_large_frame_moves_on_without_a_copy() {
         let mut wire = Vec::new();

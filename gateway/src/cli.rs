@@ -160,7 +160,7 @@ struct SharedFlags {
 struct MemPoolFlags {
     /// How threads share the pool: a cache for each (sync, the fastest and the default), without locks (atom), a list with a
     /// lock (chan) [original: MemPoolType, atom]
-    #[arg(long, env = "FASTWAY_MEM_POOL_TYPE", value_name = "TYPE", default_value = "atom")]
+    #[arg(long, env = "FASTWAY_MEM_POOL_TYPE", value_name = "TYPE", default_value = "sync")]
     mem_pool_type: MemPoolType,
 
     /// Each size class is so many times the one before [original: MemPoolFactor]

@@ -194,7 +194,7 @@ pub struct MemPoolConfig {
 impl Default for MemPoolConfig {
     fn default() -> Self {
         Self {
-            pool_type: MemPoolType::Atom,
+            pool_type: MemPoolType::Sync,
             factor: 2,
             min_chunk_bytes: 64,
             max_chunk_bytes: 64 * KIB,

@@ -13,12 +13,12 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use fastway::buffers::Buffers;
 use parking_lot::Mutex;
-use thread_local::ThreadLocal;
 
 use crate::config::{MemPoolConfig, MemPoolType};
 
@@ -36,6 +36,8 @@ pub(crate) struct Pool(Arc<Shared>);
 struct Shared {
     /// From the smallest to the largest.
     classes: Box<[Class]>,
+    /// Where to begin to look for a class, by the bits of the size.
+    first_class: [usize; usize::BITS as usize + 1],
     store: Store,
 }
 
@@ -49,13 +51,48 @@ struct Class {
 /// Where unused buffers lie: one place for each class.
 #[derive(Debug)]
 enum Store {
-    Sync { caches: Box<ThreadLocal<RefCell<Cache>>>, shelves: Box<[Shelf]> },
+    Sync { id: CacheId, shelves: Box<[Shelf]> },
     Atom(Box<[ArrayQueue<Vec<u8>>]>),
     Chan(Box<[Shelf]>),
 }
 
-/// What one thread has for itself.
+/// What one thread has for itself, by class.
 type Cache = Box<[Vec<Vec<u8>>]>;
+
+thread_local! {
+    /// The caches of this thread: one, but for programs that run several gateways.
+    static CACHES: RefCell<Vec<(u64, Cache)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The name of a pool's caches. Dropping it drops that of the calling thread; others go with their threads.
+#[derive(Debug)]
+struct CacheId(u64);
+
+impl CacheId {
+    fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Calls `f` with the cache of this thread. `None` if the thread is ending and has none any more.
+    fn with<R>(&self, classes: usize, f: impl FnOnce(&mut Cache) -> R) -> Option<R> {
+        let with = |caches: &RefCell<Vec<(u64, Cache)>>| {
+            let caches = &mut *caches.borrow_mut();
+            let place = caches.iter().position(|(id, _)| *id == self.0).unwrap_or_else(|| {
+                caches.push((self.0, vec![Vec::new(); classes].into()));
+                caches.len() - 1
+            });
+            f(&mut caches[place].1)
+        };
+        CACHES.try_with(with).ok()
+    }
+}
+
+impl Drop for CacheId {
+    fn drop(&mut self) {
+        let _ = CACHES.try_with(|caches| caches.borrow_mut().retain(|(id, _)| *id != self.0));
+    }
+}
 
 /// What all threads share.
 #[derive(Debug, Default)]
@@ -70,22 +107,24 @@ impl Pool {
         let classes: Box<[_]> = sizes.map(|bytes| Class { bytes, most: config.page_bytes / bytes }).collect();
         let shelves = classes.iter().map(|_| Shelf::default());
         let store = match config.pool_type {
-            MemPoolType::Sync => Store::Sync { caches: Box::default(), shelves: shelves.collect() },
+            MemPoolType::Sync => Store::Sync { id: CacheId::new(), shelves: shelves.collect() },
             MemPoolType::Atom => {
                 Store::Atom(classes.iter().map(|class| ArrayQueue::new(class.most)).collect())
             }
             MemPoolType::Chan => Store::Chan(shelves.collect()),
         };
-        Self(Arc::new(Shared { classes, store }))
+        let first_class = std::array::from_fn(|bits| {
+            let smallest = bits.checked_sub(1).map_or(0, |bits| 1_usize << bits);
+            classes.partition_point(|class| class.bytes <= smallest)
+        });
+        Self(Arc::new(Shared { classes, first_class, store }))
     }
 
     /// Gives half of what lies unused to the allocator: of the calling thread's cache, and if `shared` of what threads share.
     pub(crate) fn trim(&self, shared: bool) {
         match &self.0.store {
-            Store::Sync { caches, shelves } => {
-                if let Some(cache) = caches.get() {
-                    cache.borrow_mut().iter_mut().for_each(halve);
-                }
+            Store::Sync { id, shelves } => {
+                id.with(shelves.len(), |cache| cache.iter_mut().for_each(halve));
                 shelves.iter().filter(|_| shared).for_each(Shelf::trim);
             }
             Store::Chan(shelves) => shelves.iter().filter(|_| shared).for_each(Shelf::trim),
@@ -101,27 +140,24 @@ impl Pool {
 impl Shared {
     /// The smallest class with room for so many bytes.
     fn class_for(&self, bytes: usize) -> Option<(usize, &Class)> {
-        let index = self.classes.partition_point(|class| class.bytes < bytes);
-        Some((index, self.classes.get(index)?))
-    }
-
-    fn new_cache(&self) -> RefCell<Cache> {
-        RefCell::new(vec![Vec::new(); self.classes.len()].into())
+        let bits = usize::BITS - bytes.saturating_sub(1).leading_zeros();
+        let first = self.first_class[bits as usize];
+        self.classes.iter().enumerate().skip(first).find(|(_, class)| class.bytes >= bytes)
     }
 
     fn take(&self, index: usize, class: &Class) -> Vec<u8> {
         let unused = match &self.store {
-            Store::Sync { caches, shelves } => {
-                let buffers = &mut caches.get_or(|| self.new_cache()).borrow_mut()[index];
+            Store::Sync { id, shelves } => id.with(shelves.len(), |cache| {
+                let buffers = &mut cache[index];
                 if buffers.is_empty() {
                     shelves[index].take_batch(buffers);
                 }
                 buffers.pop()
-            }
-            Store::Atom(queues) => queues[index].pop(),
-            Store::Chan(shelves) => shelves[index].0.lock().pop(),
+            }),
+            Store::Atom(queues) => Some(queues[index].pop()),
+            Store::Chan(shelves) => Some(shelves[index].0.lock().pop()),
         };
-        unused.unwrap_or_else(|| Vec::with_capacity(class.bytes))
+        unused.flatten().unwrap_or_else(|| Vec::with_capacity(class.bytes))
     }
 
     fn give(&self, mut buffer: Vec<u8>) {
@@ -131,13 +167,15 @@ impl Shared {
         }
         buffer.clear();
         match &self.store {
-            Store::Sync { caches, shelves } => {
-                let buffers = &mut caches.get_or(|| self.new_cache()).borrow_mut()[index];
-                if buffers.len() == class.most.min(2 * BATCH) {
-                    let batch = buffers.drain(buffers.len().saturating_sub(BATCH)..);
-                    shelves[index].give(batch, class.most);
-                }
-                buffers.push(buffer);
+            Store::Sync { id, shelves } => {
+                id.with(shelves.len(), |cache| {
+                    let buffers = &mut cache[index];
+                    if buffers.len() == class.most.min(2 * BATCH) {
+                        let batch = buffers.drain(buffers.len().saturating_sub(BATCH)..);
+                        shelves[index].give(batch, class.most);
+                    }
+                    buffers.push(buffer);
+                });
             }
             // It has room for as many as there may be.
             Store::Atom(queues) => drop(queues[index].push(buffer)),
@@ -206,9 +244,9 @@ mod tests {
         fn unused(&self, class_bytes: usize) -> (usize, usize) {
             let (index, _) = self.0.class_for(class_bytes).unwrap();
             match &self.0.store {
-                Store::Sync { caches, shelves } => {
-                    let cached = caches.get().map_or(0, |cache| cache.borrow()[index].len());
-                    (shelves[index].0.lock().len(), cached)
+                Store::Sync { id, shelves } => {
+                    let cached = id.with(shelves.len(), |cache| cache[index].len());
+                    (shelves[index].0.lock().len(), cached.unwrap_or_default())
                 }
                 Store::Atom(queues) => (queues[index].len(), 0),
                 Store::Chan(shelves) => (shelves[index].0.lock().len(), 0),
@@ -229,6 +267,10 @@ mod tests {
         let pool = Pool::new(config);
         let sizes: Vec<_> = pool.0.classes.iter().map(|class| class.bytes).collect();
         assert_eq!(sizes, [100, 300, 900, 1000]);
+        for bytes in 0..1100 {
+            let smallest = sizes.iter().position(|size| *size >= bytes);
+            assert_eq!(pool.0.class_for(bytes).map(|(index, _)| index), smallest, "{bytes}");
+        }
         let capacities = [1, 100, 101, 900, 901, 1000, 1001].map(|bytes| pool.buffer(bytes).capacity());
         assert_eq!(capacities, [100, 100, 300, 900, 1000, 1000, 1001]);
     }
@@ -303,6 +345,20 @@ mod tests {
             (0..10).for_each(|_| pool.trim(true));
             assert_eq!(pool.unused(64), (0, 0), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_pool_that_is_gone_leaves_no_cache_behind() {
+        let caches = || CACHES.with_borrow(Vec::len);
+        let (first, second) = (pool(MemPoolType::Sync), pool(MemPoolType::Sync));
+        for pool in [&first, &second] {
+            pool.give(pool.buffer(64));
+        }
+        assert_eq!((first.unused(64), second.unused(64)), ((0, 1), (0, 1)));
+        drop(first);
+        assert_eq!((caches(), second.unused(64)), (1, (0, 1)));
+        drop(second);
+        assert_eq!(caches(), 0);
     }
 
     /// A thread that only takes, and one that only gives, as shards do when all servers are on one of them.
