@@ -168,7 +168,11 @@ impl<S: Stream> Session<S> {
             Poll::Ready(())
         })
         .await;
-        if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(Instant::now()) {
+        // Silence counts from here: since the peer was accepted, the machine may have stood still.
+        let now = Instant::now();
+        self.dispatch.keepalive.heard(now);
+        self.said = now;
+        if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(now) {
             self.set_alarm(at);
         }
         let end = poll_fn(|cx| {
@@ -437,5 +441,37 @@ impl<S> Drop for Session<S> {
     fn drop(&mut self) {
         self.dispatch.leave(&mut self.batch);
         self.dispatch.close_some(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastway::net::{BindOptions, Listener as _, MemoryNetwork, Network as _};
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use crate::alarm::Grain;
+
+    /// A machine can be suspended between accepting a connection and its first turn. Then the peer is neither given up at once
+    /// nor never.
+    #[tokio::test(start_paused = true)]
+    async fn rule_11_silence_counts_from_the_first_turn() {
+        let network = MemoryNetwork::new();
+        let mut listener = network.bind("10.0.0.1:1".parse().unwrap(), BindOptions::default()).await.unwrap();
+        let (peer, stream) = tokio::join!(network.connect("10.0.0.1:1"), listener.accept());
+        let (_peer, stream) = (peer.unwrap(), stream.unwrap());
+        let (config, router) = (Config::default(), Arc::new(Router::new()));
+        let alarms = Arc::new(Alarms::new(Grain::of(&config)));
+        let outbox = Arc::into_inner(OutboxConfig::with_limits(1000, 100_000)).unwrap();
+        let session = SessionConfig::new(&config, Side::Client, router.clone(), alarms.clone(), outbox);
+        let outbox = router.register_client(&session.outbox).unwrap();
+        let mut session = Session::new(stream, outbox, Arc::new(session));
+        tokio::spawn(async move { alarms.run().await });
+
+        advance(Duration::from_secs(3600)).await;
+        let first_turn = Instant::now();
+        let end = timeout(Duration::from_secs(100), session.run()).await.expect("it ends");
+        assert!(matches!(end, End::Silent), "{end}");
+        assert!(first_turn.elapsed() >= config.client.keepalive.idle_timeout);
     }
 }
