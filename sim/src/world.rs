@@ -26,6 +26,10 @@ const PROBING_MS: u32 = 45_000;
 
 /// Slow networks and small queues may need so long, in ms, to deliver what clients left behind.
 const DRAINING_MS: u32 = 40_000;
+/// However long it takes, what gets shorter within so many ms does not stand still, and is waited for.
+const STANDSTILL_MS: u32 = 10_000;
+/// But no longer than that, in ms.
+const MOST_DRAINING_MS: u32 = 600_000;
 
 /// What became of a world.
 #[derive(Clone, Debug)]
@@ -198,10 +202,7 @@ impl<'a> World<'a> {
         }
         self.pass(plan.healing_ms())?;
         self.stage.begin(Phase::Draining);
-        let until = self.now_ms + DRAINING_MS;
-        while self.now_ms < until && !self.has_drained() {
-            self.tick()?;
-        }
+        self.drain()?;
         self.stage.begin(Phase::Probing);
         let endpoint = &plan.endpoint;
         let journeys = 20 * plan.network.max_latency_ms;
@@ -256,12 +257,30 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn has_drained(&self) -> bool {
+    /// Lets clients go and queues run empty, for as long as they get shorter.
+    fn drain(&mut self) -> Result<(), Violation> {
+        let end = self.now_ms + MOST_DRAINING_MS;
+        let mut until = self.now_ms + DRAINING_MS;
+        let mut shortest = usize::MAX;
+        while self.now_ms < until.min(end) {
+            let (clients, queued_bytes) = self.still_to_go();
+            if clients == 0 && queued_bytes == 0 {
+                break;
+            }
+            if queued_bytes < shortest {
+                shortest = queued_bytes;
+                until = until.max(self.now_ms + STANDSTILL_MS);
+            }
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    /// The clients of all gateways, and the bytes that wait in their queues.
+    fn still_to_go(&self) -> (usize, usize) {
         let gateways = self.stage.gateways.lock();
-        gateways.iter().flatten().all(|running| {
-            let counts = running.handle.counts();
-            counts.clients == 0 && counts.queued_bytes == 0
-        })
+        let counts = gateways.iter().flatten().map(|running| running.handle.counts());
+        counts.fold((0, 0), |(clients, bytes), of| (clients + of.clients, bytes + of.queued_bytes))
     }
 
     /// Rules 14 and 15: the queues stay within their limits at all times, except for commands, of which there are a few
