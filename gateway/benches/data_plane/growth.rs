@@ -75,7 +75,7 @@ fn point(
         }
     }
     let measure = |served: &_| BUSY.cpu_per_round_trip(options, served);
-    let compared = in_turn(options, &report.bar, &pair, measure)?;
+    let compared = in_turn(options.rounds(), &report.bar, &pair, measure)?;
     crowds.into_iter().try_for_each(CrowdProcess::finish)?;
     Ok(Point { count, compared })
 }

@@ -133,7 +133,8 @@ impl<'a> Report<'a> {
         let row = compared(&line.name, &line.compared);
         self.print(&format!("{row}  ≤ {:.2}  {mark}", line.wanted));
         if let Some(rate) = line.rate_per_s {
-            self.print(&format!("  of 100 clients, {} messages/s at random times", grouped(rate as u64)));
+            let (rate, rounds) = (grouped(rate as u64), line.compared.ratio.rounds.len());
+            self.print(&format!("  of 100 clients, {rate} messages/s at random times; {rounds} rounds"));
         }
         self.work.push(line);
     }

@@ -9,6 +9,9 @@ use crate::served::Pair;
 use crate::work::Work;
 use crate::{dials, growth, idle};
 
+/// A percentile needs so many times the rounds of other values: whatever else the machine does for a few milliseconds is in it.
+const P99_ROUNDS: u32 = 3;
+
 /// One comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -80,22 +83,22 @@ impl Row {
 
     fn try_measure(&self, options: &Options, bar: &ProgressBar) -> anyhow::Result<Line> {
         let pair = Pair::start(options, &["--threads", self.threads])?;
-        let mut rate = None;
+        let (rounds, mut rate) = (options.rounds(), None);
         let (unit, compared) = match self.kind {
             Kind::RoundTrip(work) => {
                 let measure = |served: &_| work.cpu_per_round_trip(options, served);
-                ("µs of CPU for each round trip", in_turn(options, bar, &pair, measure)?)
+                ("µs of CPU for each round trip", in_turn(rounds, bar, &pair, measure)?)
             }
             Kind::Dial(clients) => {
                 let measure = |served: &_| dials::cpu_per_cycle(options, served, clients);
-                ("µs of CPU for each dial with its close", in_turn(options, bar, &pair, measure)?)
+                ("µs of CPU for each dial with its close", in_turn(rounds, bar, &pair, measure)?)
             }
             Kind::P99(work) => {
                 bar.set_prefix("the floor's rate");
                 let half = work.rate(options, &pair.floor)? / 2.0;
                 rate = Some(half);
                 let measure = |served: &_| work.p99_at(half, options, served);
-                ("µs", in_turn(options, bar, &pair, measure)?)
+                ("µs", in_turn(P99_ROUNDS * rounds, bar, &pair, measure)?)
             }
         };
         Ok(Line::new(self.name.clone(), unit, compared, self.wanted, rate))

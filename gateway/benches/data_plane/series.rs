@@ -4,7 +4,6 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::interrupt;
-use crate::options::Options;
 use crate::served::{Pair, Served};
 
 /// The same value, once a round.
@@ -40,19 +39,19 @@ impl Series {
     }
 }
 
-/// Lets the floor and the gateway take turns.
+/// Lets the floor and the gateway take turns, in so many rounds.
 pub(crate) fn in_turn(
-    options: &Options,
+    rounds: u32,
     bar: &ProgressBar,
     pair: &Pair,
     mut measure: impl FnMut(&Served) -> anyhow::Result<f64>,
 ) -> anyhow::Result<Compared> {
     let (mut floor, mut gateway) = (Vec::new(), Vec::new());
-    for round in 1..=options.rounds() {
+    for round in 1..=rounds {
         for (name, served, values) in
             [("floor", &pair.floor, &mut floor), ("gateway", &pair.gateway, &mut gateway)]
         {
-            bar.set_prefix(format!("round {round} of {}, {name}", options.rounds()));
+            bar.set_prefix(format!("round {round} of {rounds}, {name}"));
             bar.tick();
             interrupt::check()?;
             values.push(measure(served).map_err(|error| error.context(format!("against the {name}")))?);
