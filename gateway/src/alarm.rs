@@ -34,7 +34,9 @@ impl Grain {
             client.keepalive.idle_timeout,
             server.keepalive.ping_interval,
             server.keepalive.idle_timeout,
+            client.stall_timeout,
             server.stall_timeout,
+            config.frame_timeout,
         ];
         Self::for_intervals(Instant::now(), &intervals)
     }

@@ -4,7 +4,7 @@
 //! before anything is bound, 130 or 143 ended at once by a second signal.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,8 +15,10 @@ use clap::{Parser, ValueEnum};
 use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
 use fastway::net::TcpNetwork;
+use ipnet::IpNet;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use sysinfo::ProcessesToUpdate;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
@@ -82,6 +84,31 @@ struct ClientFlags {
     /// Bytes that may wait for one client; more, and it is cut off
     #[arg(long, env = "FASTWAY_CLIENT_SEND_QUEUE_BYTES", value_name = "SIZE", default_value = "1M")]
     client_send_queue_bytes: Size,
+
+    /// Close a client that takes nothing of what waits for it for so long
+    #[arg(long, env = "FASTWAY_CLIENT_STALL_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    client_stall_timeout: Duration,
+
+    /// Clients that may be connected; one more is turned away; 0 is any number
+    #[arg(long, env = "FASTWAY_MAX_CLIENTS", value_name = "COUNT", default_value = "0", allow_negative_numbers = true, value_parser = count)]
+    max_clients: usize,
+
+    /// Clients of one address that may be connected; an IPv6 address stands for its network of 64 bits; 0 is any number
+    #[arg(long, env = "FASTWAY_MAX_CLIENTS_PER_IP", value_name = "COUNT", default_value = "0", allow_negative_numbers = true, value_parser = count)]
+    max_clients_per_ip: usize,
+
+    /// Clients that are accepted in a second, and at once after a quiet one; more wait in the kernel's queue; 0 is any number
+    #[arg(long, env = "FASTWAY_ACCEPT_RATE", value_name = "COUNT", default_value = "0", allow_negative_numbers = true, value_parser = rate)]
+    accept_rate: u32,
+
+    /// Dials of one client in a second, and at once after a quiet one; more are refused; 0 is any number
+    #[arg(long, env = "FASTWAY_DIAL_RATE", value_name = "COUNT", default_value = "0", allow_negative_numbers = true, value_parser = rate)]
+    dial_rate: u32,
+
+    /// Commands (dials, closes, pings) of one client in a second, and at once after a quiet one; who sends more is cut off; 0 is
+    /// any number
+    #[arg(long, env = "FASTWAY_COMMAND_RATE", value_name = "COUNT", default_value = "0", allow_negative_numbers = true, value_parser = rate)]
+    command_rate: u32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -137,6 +164,11 @@ struct ServerFlags {
     /// Close a server that takes nothing of what waits for it for so long
     #[arg(long, env = "FASTWAY_SERVER_STALL_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     server_stall_timeout: Duration,
+
+    /// From where servers may come: networks such as 10.0.0.0/8 or fd00::/8, or single addresses, separated by commas
+    /// [default: from anywhere]
+    #[arg(long, env = "FASTWAY_SERVER_ALLOW", value_name = "CIDR,…", value_delimiter = ',', value_parser = network)]
+    server_allow: Vec<IpNet>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -149,6 +181,16 @@ struct SharedFlags {
     /// Share both ports with other gateways on this machine; the kernel spreads connections [original: ReusePort]
     #[arg(long, env = "FASTWAY_REUSE_PORT", value_parser = BoolishValueParser::new())]
     reuse_port: bool,
+
+    /// A frame that has begun to arrive must be there as a whole in this time, and a second more for each KiB that has come, or its
+    /// sender is closed; 0 is for ever
+    #[arg(long, env = "FASTWAY_FRAME_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    frame_timeout: Duration,
+
+    /// Bytes that may wait in the whole gateway. At nine tenths of it no more clients are let in, at all of it those who owe the
+    /// most are cut off; 0 is no limit [default: a quarter of the machine's memory, or of its cgroup's]
+    #[arg(long, env = "FASTWAY_MAX_BUFFERED_BYTES", value_name = "SIZE")]
+    max_buffered_bytes: Option<Size>,
 
     /// Threads that serve connections [default: the number of cores]
     #[arg(long, env = "FASTWAY_THREADS", value_name = "COUNT", allow_negative_numbers = true, value_parser = count)]
@@ -298,6 +340,11 @@ fn start_log(flags: &LogFlags) {
 impl Cli {
     fn config(self) -> anyhow::Result<Config> {
         let Self { client, server, shared, mem_pool, .. } = self;
+        let queues = [client.client_send_queue_bytes.0, server.server_send_queue_bytes.0];
+        let max_buffered_bytes = match shared.max_buffered_bytes {
+            Some(size) => size.0,
+            None => a_quarter_of_memory(&queues)?,
+        };
         let config = Config {
             client: ClientConfig {
                 addr: client.client_addr,
@@ -308,6 +355,12 @@ impl Cli {
                     messages: client.client_send_chan_size,
                     bytes: client.client_send_queue_bytes.0,
                 },
+                stall_timeout: client.client_stall_timeout,
+                max_clients: client.max_clients,
+                max_clients_per_ip: client.max_clients_per_ip,
+                accept_rate: client.accept_rate,
+                dial_rate: client.dial_rate,
+                command_rate: client.command_rate,
             },
             server: ServerConfig {
                 addr: server.server_addr,
@@ -321,10 +374,13 @@ impl Cli {
                     bytes: server.server_send_queue_bytes.0,
                 },
                 stall_timeout: server.server_stall_timeout,
+                allow: server.server_allow,
             },
             max_packet: max_packet(shared.max_packet_size)?,
             reuse_port: shared.reuse_port,
             threads: threads(shared.threads)?,
+            frame_timeout: shared.frame_timeout,
+            max_buffered_bytes,
             mem_pool: MemPoolConfig {
                 pool_type: mem_pool.mem_pool_type,
                 factor: mem_pool.mem_pool_factor,
@@ -402,6 +458,39 @@ fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "a count is a whole number, such as 16".to_owned())
 }
 
+fn rate(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "a rate is a whole number, such as 100".to_owned())
+}
+
+/// A network, or a single address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let single = || text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));
+    text.parse().or_else(|_| single()).map_err(|_| {
+        "a network is ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, or a single address".to_owned()
+    })
+}
+
+/// What may wait in a gateway that was not told: room for the other half of the memory that buffers take, for the kernel's own,
+/// and for everything else. A machine that is too small for that still lets a single queue fill up.
+fn a_quarter_of_memory(queues: &[usize]) -> anyhow::Result<usize> {
+    let memory = memory_bytes().context(
+        "--max-buffered-bytes is not set, and how much memory there is cannot be found out: set it, to 0 for no limit",
+    )?;
+    let quarter = usize::try_from(memory / 4).unwrap_or(usize::MAX);
+    Ok(queues.iter().copied().fold(quarter, usize::max))
+}
+
+/// What this process may use: the memory of the machine, or of the control group that it is in.
+fn memory_bytes() -> anyhow::Result<u64> {
+    let pid = sysinfo::get_current_pid().map_err(|error| anyhow!(error))?;
+    let mut system = sysinfo::System::new()?;
+    system.refresh_memory();
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), false);
+    let process = system.process(pid).and_then(|process| process.cgroup_limits());
+    let cgroups = [system.cgroup_limits(), process].into_iter().flatten().map(|cgroup| cgroup.total_memory);
+    Ok(cgroups.fold(system.total_memory(), u64::min))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| "a duration is a number with a unit, such as 30s, 500ms or 2m".to_owned())
@@ -434,7 +523,7 @@ mod tests {
     /// Somebody who sets nothing gets the same from the flags as from the library.
     #[test]
     fn the_defaults_of_the_flags_are_those_of_the_library() {
-        let typed = config(&["--threads", "1"]).unwrap();
+        let typed = config(&["--threads", "1", "--max-buffered-bytes", "0"]).unwrap();
         assert_eq!(format!("{typed:?}"), format!("{:?}", Config::default()));
     }
 
@@ -476,6 +565,10 @@ mod tests {
             (&["--client-max-conn", "-1"], &["--client-max-conn", "-1", "a whole number"]),
             (&["--mem-pool-type", "slab"], &["--mem-pool-type", "slab", "sync, atom, chan"]),
             (&["--server-addr", "0.0.0.0:1"], &["--server-auth-password", "0.0.0.0:1", "--allow-no-auth"]),
+            (&["--server-allow", "10.0.0.0/33"], &["--server-allow", "10.0.0.0/33", "10.0.0.0/8"]),
+            (&["--max-buffered-bytes", "1M"], &["--max-buffered-bytes", "1M", "at least 64M"]),
+            (&["--dial-rate", "fast"], &["--dial-rate", "fast", "a whole number"]),
+            (&["--frame-timeout", "60"], &["--frame-timeout", "60", "30s"]),
             (&["--server-auth-password-file", "/no/such"], &["--server-auth-password-file", "/no/such"]),
         ] {
             let error = format!("{:#}", config(args).expect_err("it cannot work"));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
+use ipnet::IpNet;
 
 use crate::size::Size;
 
@@ -30,7 +31,7 @@ const LARGEST_QUEUE: usize = 2048 * MIB;
 /// config.check()?;
 /// # Ok::<(), fastway_gateway::ConfigError>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The public port and those who connect there.
     pub client: ClientConfig,
@@ -42,8 +43,30 @@ pub struct Config {
     pub reuse_port: bool,
     /// Shards: threads that serve sessions.
     pub threads: Threads,
+    /// A frame that has begun to arrive, from either side, must be there as a whole within this time, and a second more
+    /// for each KiB of it that has come; 0 is for ever. What the gateway itself holds back does not count. 60 s.
+    pub frame_timeout: Duration,
+    /// Bytes that may wait in the whole gateway: in all send queues, and as frames that have not arrived as a whole. At nine
+    /// tenths of it no more clients are let in; at all of it, those who owe the most are cut off. The memory that it takes can
+    /// be twice as much. 0 is no limit. 0 here; the binary takes a quarter of the machine's memory, or of its cgroup's.
+    pub max_buffered_bytes: usize,
     /// Where buffers come from.
     pub mem_pool: MemPoolConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client: ClientConfig::default(),
+            server: ServerConfig::default(),
+            max_packet: MaxPacket::default(),
+            reuse_port: false,
+            threads: Threads::default(),
+            frame_timeout: Duration::from_secs(60),
+            max_buffered_bytes: 0,
+            mem_pool: MemPoolConfig::default(),
+        }
+    }
 }
 
 /// The public port.
@@ -60,6 +83,22 @@ pub struct ClientConfig {
     pub keepalive: KeepaliveConfig,
     /// What may wait for one client; beyond it the client is cut off. 1000 messages, 1 MiB.
     pub queue: QueueLimits,
+    /// A client that takes nothing at all of what waits for it for so long is closed. 60 s.
+    pub stall_timeout: Duration,
+    /// Clients that may be connected; one more is turned away. 0 is any number. 0.
+    pub max_clients: usize,
+    /// Clients of one address that may be connected; one more is turned away. An IPv6 address stands for its whole network of
+    /// 64 bits. 0 is any number. 0.
+    pub max_clients_per_ip: usize,
+    /// Clients that are accepted in a second; more wait in the kernel's queue. After a quiet second, a second's worth is
+    /// accepted at once. 0 is any number. 0.
+    pub accept_rate: u32,
+    /// Dials of one client in a second; more are refused. After a quiet second, a second's worth is let through at once. 0 is any
+    /// number. 0.
+    pub dial_rate: u32,
+    /// Commands (dials, closes and pings) of one client in a second; who sends more is cut off. After a quiet second, a
+    /// second's worth is let through at once. 0 is any number. 0.
+    pub command_rate: u32,
 }
 
 /// The internal port.
@@ -81,6 +120,8 @@ pub struct ServerConfig {
     pub queue: QueueLimits,
     /// A server that takes nothing at all for so long is closed. 30 s.
     pub stall_timeout: Duration,
+    /// From which networks servers may come; nobody else is even sent a challenge. Empty is from anywhere. Empty.
+    pub allow: Vec<IpNet>,
 }
 
 impl Default for ClientConfig {
@@ -91,6 +132,12 @@ impl Default for ClientConfig {
             buffer_bytes: 2 * KIB,
             keepalive: KeepaliveConfig::default(),
             queue: QueueLimits { messages: 1000, bytes: MIB },
+            stall_timeout: Duration::from_secs(60),
+            max_clients: 0,
+            max_clients_per_ip: 0,
+            accept_rate: 0,
+            dial_rate: 0,
+            command_rate: 0,
         }
     }
 }
@@ -106,6 +153,7 @@ impl Default for ServerConfig {
             keepalive: KeepaliveConfig::default(),
             queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
             stall_timeout: Duration::from_secs(30),
+            allow: Vec::new(),
         }
     }
 }
@@ -274,8 +322,22 @@ impl Config {
         check_duration("--server-ping-interval", server.keepalive.ping_interval)?;
         check_keepalive("--server-idle-timeout", server.keepalive)?;
         not_zero("--server-auth-timeout", server.auth_timeout)?;
+        not_zero("--client-stall-timeout", client.stall_timeout)?;
         not_zero("--server-stall-timeout", server.stall_timeout)?;
+        check_duration("--frame-timeout", self.frame_timeout)?;
+        self.check_budget()?;
         self.mem_pool.check()
+    }
+
+    /// What one peer may let wait must be nothing special for the whole gateway, or one would push out everybody else.
+    fn check_budget(&self) -> Result<(), ConfigError> {
+        let largest = self.client.queue.bytes.max(self.server.queue.bytes);
+        if self.max_buffered_bytes == 0 || self.max_buffered_bytes >= largest {
+            return Ok(());
+        }
+        let bounds =
+            format!("at least {}, which may wait for a single peer; or 0 for no limit", Size(largest));
+        Err(out_of_bounds("--max-buffered-bytes", Size(self.max_buffered_bytes), bounds))
     }
 
     /// A frame of the largest size must fit into an empty queue, or it could never be sent.

@@ -16,8 +16,26 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::conn::{Conn, ConnTable};
 use crate::outbox::{Cut, News, Outbox, Push};
+use crate::rate::{Bucket, Rate};
+use crate::refusal::Refusal;
 use crate::router::Dialled;
 use crate::session::SessionConfig;
+
+/// What a peer may not do, and is cut off for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Offence {
+    #[error(transparent)]
+    Malformed(#[from] CommandError),
+    #[error("more commands than --command-rate allows")]
+    CommandRate,
+}
+
+/// What is left of the rates of one client.
+#[derive(Debug)]
+struct Rates {
+    dials: Bucket,
+    commands: Bucket,
+}
 
 /// One session's view of the gateway.
 #[derive(Debug)]
@@ -28,6 +46,8 @@ pub(crate) struct Dispatch {
     conns: ConnTable,
     /// Open connections that this session dialled.
     dialled: u32,
+    /// Only where there are limits.
+    rates: Option<Box<Rates>>,
     pub(crate) keepalive: Keepalive,
 }
 
@@ -35,7 +55,10 @@ impl Dispatch {
     pub(crate) fn new(outbox: Arc<Outbox>, config: Arc<SessionConfig>, now: Instant) -> Self {
         let keepalive = Keepalive::new(config.keepalive.clone(), now);
         let side = outbox.owner().side();
-        Self { outbox, config, side, conns: ConnTable::default(), dialled: 0, keepalive }
+        let is_limited = config.dial_rate.is_some() || config.command_rate.is_some();
+        let rates =
+            is_limited.then(|| Box::new(Rates { dials: Bucket::full(now), commands: Bucket::full(now) }));
+        Self { outbox, config, side, conns: ConnTable::default(), dialled: 0, rates, keepalive }
     }
 
     pub(crate) fn config(&self) -> &SessionConfig {
@@ -63,13 +86,13 @@ impl Dispatch {
     }
 
     /// Forwards messages or obeys a command.
-    pub(crate) fn handle(&mut self, run: &mut Run<'_>) -> Result<Flow, CommandError> {
+    pub(crate) fn handle(&mut self, run: &mut Run<'_>) -> Result<Flow, Offence> {
         match run.conn() {
             Some(conn) => Ok(self.forward(conn, run)),
             // A command comes alone.
             None => {
                 let command = ToGateway::decode(&run.as_bytes()[HEADER_BYTES..])?;
-                Ok(self.obey(command))
+                self.obey(command)
             }
         }
     }
@@ -100,8 +123,12 @@ impl Dispatch {
         Flow::Next
     }
 
-    fn obey(&mut self, command: ToGateway) -> Flow {
-        match command {
+    fn obey(&mut self, command: ToGateway) -> Result<Flow, Offence> {
+        if self.is_above(|config| config.command_rate, |rates| &rates.commands) {
+            self.config.refusals.count(Refusal::CommandRate);
+            return Err(Offence::CommandRate);
+        }
+        let flow = match command {
             ToGateway::Dial { remote } => self.dial(remote),
             ToGateway::Close { conn } => {
                 // Only what is in this session's own table can be closed (rule 8).
@@ -117,6 +144,22 @@ impl Dispatch {
                 Flow::Next
             }
             ToGateway::Ping => Flow::Hold,
+        };
+        // A command that is held back is offered again, and counts once.
+        if flow == Flow::Next {
+            self.spend(|config| config.command_rate, |rates| &mut rates.commands);
+        }
+        Ok(flow)
+    }
+
+    fn is_above(&self, rate: fn(&SessionConfig) -> Option<Rate>, bucket: fn(&Rates) -> &Bucket) -> bool {
+        let limit = rate(&self.config).zip(self.rates.as_deref());
+        limit.is_some_and(|(rate, rates)| !bucket(rates).has_token(rate, Instant::now()))
+    }
+
+    fn spend(&mut self, rate: fn(&SessionConfig) -> Option<Rate>, bucket: fn(&mut Rates) -> &mut Bucket) {
+        if let Some((rate, rates)) = rate(&self.config).zip(self.rates.as_deref_mut()) {
+            bucket(rates).take(rate, Instant::now());
         }
     }
 
@@ -125,16 +168,25 @@ impl Dispatch {
         if !self.outbox.has_room(&self.outbox) {
             return Flow::Hold;
         }
+        if self.is_above(|config| config.dial_rate, |rates| &rates.dials) {
+            self.config.refusals.count(Refusal::DialRate);
+            return self.reply(ToEndpoint::Refuse { remote });
+        }
         // What was closed since the turn began, by this very batch of frames perhaps, frees its place.
         self.collect(None);
         if self.dialled >= self.config.max_dialled {
+            self.config.refusals.count(Refusal::DialQuota);
             return self.reply(ToEndpoint::Refuse { remote });
         }
-        match self.config.router.dial(&self.outbox, remote) {
+        let flow = match self.config.router.dial(&self.outbox, remote) {
             Dialled::Open => Flow::Next,
             Dialled::Nobody => self.reply(ToEndpoint::Refuse { remote }),
             Dialled::Full => Flow::Hold,
+        };
+        if flow == Flow::Next {
+            self.spend(|config| config.dial_rate, |rates| &mut rates.dials);
         }
+        flow
     }
 
     /// Answers the session's own peer, who has to take answers if it wants more.
@@ -183,13 +235,20 @@ mod tests {
     #[test]
     fn a_client_dials_no_more_than_it_may() {
         for is_broken_off in [false, true] {
-            let router = Arc::new(Router::new());
+            let router = Arc::new(Router::new(0));
             let outbox = OutboxConfig::with_limits(1000, 100_000);
             let client = router.register_client(&outbox).unwrap();
             let _server = router.register_server(ServerId::new(5), &outbox).unwrap();
             let alarms = Arc::new(Alarms::new(Grain::of(&Config::default())));
             let outbox = Arc::into_inner(OutboxConfig::with_limits(1000, 100_000)).unwrap();
-            let config = SessionConfig::new(&Config::default(), Side::Client, router.clone(), alarms, outbox);
+            let config = SessionConfig::new(
+                &Config::default(),
+                Side::Client,
+                router.clone(),
+                Arc::default(),
+                alarms,
+                outbox,
+            );
             let mut dispatch = Dispatch::new(client.clone(), config.into(), Instant::now());
             if is_broken_off {
                 client.break_off(&mut Batch::default());

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::listener::accept_all;
+use crate::refusal::Refusal;
 use crate::router::Counts;
 use crate::session::FLUSH_TIMEOUT;
 use crate::shard::{Accepted, Shard, Shared};
@@ -94,7 +95,13 @@ impl Handle {
     /// What is there at this moment.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.shared.router.counts()
+        Counts { buffered_bytes: self.shared.budget.bytes(), ..self.shared.router.counts() }
+    }
+
+    /// How often the gateway refused something for this reason, since it began.
+    #[must_use]
+    pub fn refusals(&self, kind: Refusal) -> u64 {
+        self.shared.refusals.get(kind)
     }
 }
 
@@ -161,7 +168,7 @@ impl<N: Network> Gateway<N> {
         let first_ports = ports.next().expect("bind made at least one pair");
         let mut shards = receivers.into_iter().enumerate().map(|(index, accepted)| {
             let rng = StdRng::from_rng(&mut rng);
-            Shard::new(shared.clone(), rng, accepted, index == 0)
+            Shard::new(shared.clone(), rng, accepted, index)
         });
         let first_shard = shards.next().expect("there is at least one shard");
         // Without ports of their own, all shards get their connections from the first one's.

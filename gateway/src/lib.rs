@@ -73,12 +73,16 @@
 //! | `outbox.rs`, `batch.rs` | one session's send queue |
 //! | `pool.rs` | buffers that outlive a turn |
 //! | `mailbox.rs` | wakes that come from other shards |
+//! | `admission.rs`, `rate.rs`, `refusal.rs` | who is let in, how often something may be done, what was refused |
+//! | `budget.rs` | what waits in the whole gateway, and its limit |
 //! | `alarm.rs`, `log_limit.rs` | deadlines of sessions; log lines that peers can cause |
 //!
 //! How close all this comes to what the kernel demands: `cargo bench -p fastway-gateway`, and the README.
 
+mod admission;
 mod alarm;
 mod batch;
+mod budget;
 mod cli;
 mod config;
 mod conn;
@@ -89,6 +93,8 @@ mod log_limit;
 mod mailbox;
 mod outbox;
 mod pool;
+mod rate;
+mod refusal;
 mod router;
 mod session;
 mod shard;
@@ -99,6 +105,7 @@ pub use config::{
     Threads,
 };
 pub use gateway::{BindError, Gateway, Handle};
+pub use refusal::Refusal;
 pub use router::Counts;
 pub use size::Size;
 

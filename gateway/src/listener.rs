@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, warn};
 
+use crate::refusal::Refusal;
 use crate::shard::{Accepted, Shared};
 
 /// After an accept error: the first wait, and the longest. Out of files, for one, heals only when others close.
@@ -31,6 +32,9 @@ pub(crate) async fn accept_all<L: Listener>(
             match listener.accept().await {
                 Ok(stream) => {
                     backoff = MIN_BACKOFF;
+                    if side == Side::Client {
+                        shared.admission.pace().await;
+                    }
                     // The first shard is the one that runs this listener.
                     let accepted = Accepted { stream, side, moved: next != 0 };
                     if shards[next].send(accepted).await.is_err() {
@@ -74,6 +78,7 @@ pub(crate) async fn handshake<S: Stream>(
         Ok(Err(error)) => format!("the connection failed: {error}"),
         Err(_) => format!("no answer within {:?}", config.auth_timeout),
     };
+    shared.refusals.count(Refusal::Handshake);
     if let Some(left_out) = shared.limits.handshakes.allow(Instant::now()) {
         warn!(peer = peer_name(stream), reason = outcome, left_out, "a server was turned away");
     }

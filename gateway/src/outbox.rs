@@ -25,13 +25,14 @@ use fastway::run::Run;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::batch::{Batch, Chunks};
+use crate::budget::Account;
 use crate::config::{Config, QueueLimits};
 use crate::conn::Conn;
 use crate::mailbox::Mailbox;
 use crate::pool::Pool;
 
 /// Whose session it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Client(ClientId),
     Server(ServerId),
@@ -67,6 +68,8 @@ pub(crate) enum Cut {
     SlowClient,
     /// A newer server registered the same ID.
     TakenOver,
+    /// All queues together are full, and this one owed the most.
+    Debt,
     /// The gateway stops.
     Shutdown,
 }
@@ -90,17 +93,25 @@ pub(crate) struct OutboxConfig {
     pub(crate) pool: Pool,
     /// That of the owners' shard.
     pub(crate) mailbox: Arc<Mailbox>,
+    /// Where the owners' shard counts what waits.
+    pub(crate) account: Account,
 }
 
 impl OutboxConfig {
-    pub(crate) fn new(config: &Config, side: Side, pool: Pool, mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        side: Side,
+        pool: Pool,
+        mailbox: Arc<Mailbox>,
+        account: Account,
+    ) -> Self {
         let (limits, buffer_bytes) = match side {
             Side::Client => (config.client.queue, config.client.buffer_bytes),
             Side::Server => (config.server.queue, config.server.buffer_bytes),
         };
         // The largest is 64 MiB, by `Config::check`.
         let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(u32::MAX);
-        Self { limits, buffer_bytes, pool, mailbox }
+        Self { limits, buffer_bytes, pool, mailbox, account }
     }
 }
 
@@ -121,6 +132,8 @@ pub(crate) struct Outbox {
     /// What the owner has collected and not yet written. Only the owner stores.
     writing_messages: AtomicU32,
     writing_bytes: AtomicU32,
+    /// What has come from the owner's peer and waits for the rest of its frame, or is held back. Only the owner stores.
+    kept_bytes: AtomicU32,
     queue: Mutex<Queue>,
 }
 
@@ -167,6 +180,7 @@ impl Outbox {
             blocked: AtomicBool::new(false),
             writing_messages: AtomicU32::new(0),
             writing_bytes: AtomicU32::new(0),
+            kept_bytes: AtomicU32::new(0),
             queue: Mutex::default(),
         }
     }
@@ -194,7 +208,7 @@ impl Outbox {
         while run.frames() > 0 {
             let fitting = self.fitting(&queue, run);
             if fitting > 0 {
-                self.push(&mut queue, run.take(fitting), fitting);
+                self.push(&mut queue, run.take(fitting), fitting, &sender.config.account);
             } else if self.is_too_slow() {
                 // Its connections are closed when what it had sent itself is delivered, not by this message.
                 drop(queue);
@@ -245,15 +259,15 @@ impl Outbox {
             || !self.hold_back(&mut queue, 0, sender)
     }
 
-    /// Orders the session to end. The first order counts; what waits for a slow client is dropped at once.
+    /// Orders the session to end. The first order counts; what waits for somebody who does not take it is dropped at once.
     pub(crate) fn cut(&self, reason: Cut) {
         let mut queue = self.queue.lock();
         if queue.state == State::Shut {
             return;
         }
-        if reason == Cut::SlowClient {
+        if matches!(reason, Cut::SlowClient | Cut::Debt) {
             queue.state = State::Broken;
-            queue.chunks = Chunks::default();
+            self.drop_chunks(&mut queue);
         }
         queue.cut.get_or_insert(reason);
         self.pending.store(true, Ordering::Release);
@@ -272,6 +286,13 @@ impl Outbox {
         self.queued(&self.queue.lock()).1
     }
 
+    /// What of all that waits in the gateway is this session's doing, in bytes: `None` if it is to end anyway.
+    pub(crate) fn debt(&self) -> Option<usize> {
+        let queue = self.queue.lock();
+        let is_to_end = queue.cut.is_some() || queue.state != State::Open;
+        (!is_to_end).then(|| self.queued(&queue).1 + self.kept_bytes.load(Ordering::Relaxed) as usize)
+    }
+
     fn push_command(&self, mut queue: MutexGuard<'_, Queue>, command: ToEndpoint) {
         if queue.state == State::Broken {
             // Nobody gets the command, but the owner gets the news that came with it.
@@ -279,7 +300,7 @@ impl Outbox {
         }
         let frame = command.encode();
         let too_slow = !self.fits(&queue, frame.as_ref().len()) && self.is_too_slow();
-        self.push(&mut queue, Cow::Borrowed(frame.as_ref()), 1);
+        self.push(&mut queue, Cow::Borrowed(frame.as_ref()), 1, &self.config.account);
         if too_slow {
             drop(queue);
             self.cut(Cut::SlowClient);
@@ -288,7 +309,8 @@ impl Outbox {
         }
     }
 
-    fn push(&self, queue: &mut Queue, frames: Cow<'_, [u8]>, count: usize) {
+    fn push(&self, queue: &mut Queue, frames: Cow<'_, [u8]>, count: usize, account: &Account) {
+        account.add(frames.len());
         let count = u32::try_from(count).expect("one read brings so many frames at most");
         queue.chunks.push(frames, count, queue.expected_bytes as usize, &self.config.pool);
     }
@@ -386,6 +408,7 @@ impl Outbox {
     /// After a write that took something: what is still to be written of the batch. Lets go on those who were held
     /// back, if half of the queue is free again.
     pub(crate) fn wrote(&self, batch: &Batch) {
+        self.config.account.remove((self.writing_bytes.load(Ordering::Relaxed) - batch.bytes()) as usize);
         if self.blocked.load(Ordering::Relaxed) {
             self.blocked.store(false, Ordering::Relaxed);
         }
@@ -439,13 +462,24 @@ impl Outbox {
         self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::Acquire)
     }
 
+    /// So many bytes from the owner's peer are kept after a turn.
+    pub(crate) fn keeps(&self, bytes: usize) {
+        let before = self.kept_bytes.load(Ordering::Relaxed) as usize;
+        if bytes == before {
+            return;
+        }
+        // No more than one frame or one read.
+        self.kept_bytes.store(bytes.try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.config.account.add(bytes);
+        self.config.account.remove(before);
+    }
+
     /// The socket takes no more: drops what waits and what will come.
     pub(crate) fn break_off(&self, batch: &mut Batch) {
-        *batch = Batch::default();
+        self.drop_batch(batch);
         let mut queue = self.queue.lock();
         queue.state = State::Broken;
-        queue.chunks = Chunks::default();
-        self.store_writing(batch);
+        self.drop_chunks(&mut queue);
         let resumed = self.let_go(&mut queue);
         drop(queue);
         resume(resumed);
@@ -456,11 +490,24 @@ impl Outbox {
         let mut queue = self.queue.lock();
         queue.state = State::Shut;
         queue.chunks.move_to(batch);
+        self.store_writing(batch);
         let resumed = self.let_go(&mut queue);
         let news = queue.take_news();
         drop(queue);
         resume(resumed);
         news
+    }
+
+    /// Nobody will write this.
+    pub(crate) fn drop_batch(&self, batch: &mut Batch) {
+        self.config.account.remove(batch.bytes() as usize);
+        *batch = Batch::default();
+        self.store_writing(batch);
+    }
+
+    fn drop_chunks(&self, queue: &mut Queue) {
+        self.config.account.remove(queue.chunks.bytes() as usize);
+        queue.chunks = Chunks::default();
     }
 
     fn store_writing(&self, batch: &Batch) {
@@ -498,6 +545,7 @@ fn resume(sessions: Vec<Arc<Outbox>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use crate::config::MemPoolConfig;
 
     const PING_BYTES: usize = 9;
@@ -507,7 +555,8 @@ mod tests {
         pub(crate) fn with_limits(messages: usize, bytes: usize) -> Arc<Self> {
             let pool = Pool::new(MemPoolConfig::default());
             let limits = QueueLimits { messages, bytes };
-            Arc::new(Self { limits, buffer_bytes: 1024, pool, mailbox: Arc::default() })
+            let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
+            Arc::new(Self { limits, buffer_bytes: 1024, pool, mailbox: Arc::default(), account })
         }
     }
 

@@ -10,6 +10,7 @@ use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
+use crate::budget::Debtor;
 use crate::conn::{Conn, ConnIds};
 use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
 
@@ -18,6 +19,17 @@ use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
 pub(crate) struct Router {
     registered: Mutex<Registered>,
     conn_ids: Arc<ConnIds>,
+    /// Clients at most; 0 for any number.
+    max_clients: usize,
+}
+
+/// Why a session does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotRegistered {
+    /// The gateway stops.
+    Stopped,
+    /// As many clients are there as may be.
+    Full,
 }
 
 #[derive(Debug, Default)]
@@ -49,25 +61,31 @@ pub struct Counts {
     pub conns: usize,
     /// Bytes that wait in send queues.
     pub queued_bytes: usize,
+    /// These and those of frames that have not arrived as a whole, or are held back.
+    pub buffered_bytes: usize,
 }
 
 impl Router {
-    pub(crate) fn new() -> Self {
-        Self::after(0, 0)
+    /// For so many clients at most; 0 for any number.
+    pub(crate) fn new(max_clients: usize) -> Self {
+        Self { max_clients, ..Self::after(0, 0) }
     }
 
     /// A router whose IDs go on after these, which a gateway reaches after billions of connections.
     fn after(last_client: u32, last_conn: u32) -> Self {
         let registered = Registered { last_client, ..Registered::default() };
-        Self { registered: Mutex::new(registered), conn_ids: ConnIds::after(last_conn) }
+        Self { registered: Mutex::new(registered), conn_ids: ConnIds::after(last_conn), max_clients: 0 }
     }
 
-    /// Registers a client under a number of its own: not 0, and no one else's. `None` when the gateway stops.
-    pub(crate) fn register_client(&self, config: &Arc<OutboxConfig>) -> Option<Arc<Outbox>> {
+    /// Registers a client under a number of its own: not 0, and no one else's.
+    pub(crate) fn register_client(&self, config: &Arc<OutboxConfig>) -> Result<Arc<Outbox>, NotRegistered> {
         let mut registered = self.registered.lock();
         let Registered { clients, last_client, stopped, .. } = &mut *registered;
         if *stopped {
-            return None;
+            return Err(NotRegistered::Stopped);
+        }
+        if self.max_clients > 0 && clients.len() >= self.max_clients {
+            return Err(NotRegistered::Full);
         }
         let id = loop {
             *last_client = last_client.wrapping_add(1);
@@ -77,7 +95,7 @@ impl Router {
         };
         let outbox = Arc::new(Outbox::new(Owner::Client(id), config.clone()));
         clients.insert(id, outbox.clone());
-        Some(outbox)
+        Ok(outbox)
     }
 
     /// Registers a server under the number it chose; whoever had it before is ended. `None` when the gateway stops.
@@ -140,6 +158,14 @@ impl Router {
         everybody.iter().for_each(|outbox| outbox.cut(Cut::Shutdown));
     }
 
+    /// What everybody owes who is not to end anyway.
+    pub(crate) fn debtors(&self) -> Vec<Debtor> {
+        let registered = self.registered.lock();
+        let everybody = registered.clients.values().chain(registered.servers.values());
+        everybody.filter_map(|outbox| Some((outbox.debt()?, outbox.clone()))).collect()
+    }
+
+    /// `buffered_bytes` are not its business, and 0.
     pub(crate) fn counts(&self) -> Counts {
         let registered = self.registered.lock();
         let everybody = registered.clients.values().chain(registered.servers.values());
@@ -148,6 +174,7 @@ impl Router {
             servers: registered.servers.len(),
             conns: self.conn_ids.count(),
             queued_bytes: everybody.map(|outbox| outbox.queued_bytes()).sum(),
+            buffered_bytes: 0,
         }
     }
 
@@ -192,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_end_of_an_older_server_does_not_unregister_the_newer() {
-        let router = Router::new();
+        let router = Router::new(0);
         let older = router.register_server(ServerId::new(5), &config()).unwrap();
         let newer = router.register_server(ServerId::new(5), &config()).unwrap();
         router.unregister(&older);
@@ -215,7 +242,7 @@ mod tests {
                 self.queued_when_woken.store(self.dialler.queued_bytes(), Ordering::Relaxed);
             }
         }
-        let router = Router::new();
+        let router = Router::new(0);
         let dialler = router.register_client(&config()).unwrap();
         let dialled = router.register_server(ServerId::new(5), &config()).unwrap();
         let probe = Arc::new(Probe { dialler: dialler.clone(), queued_when_woken: AtomicUsize::new(0) });
@@ -226,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_dial_to_a_session_that_just_ended_leaves_nothing_behind() {
-        let router = Router::new();
+        let router = Router::new(0);
         let client = router.register_client(&config()).unwrap();
         let server = router.register_server(ServerId::new(5), &config()).unwrap();
         // The server's session has ended, but a dialler on another shard found it just before.
@@ -241,9 +268,9 @@ mod tests {
 
     #[test]
     fn nobody_registers_after_the_stop() {
-        let router = Router::new();
+        let router = Router::new(0);
         router.stop();
-        assert!(router.register_client(&config()).is_none());
+        assert!(matches!(router.register_client(&config()), Err(NotRegistered::Stopped)));
         assert!(router.register_server(ServerId::new(1), &config()).is_none());
     }
 }

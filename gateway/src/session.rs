@@ -23,9 +23,11 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, Alarms};
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Offence};
 use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
 use crate::pool::Pool;
+use crate::rate::Rate;
+use crate::refusal::Refusals;
 use crate::router::Router;
 
 /// Reads in one turn, before other sessions have theirs.
@@ -37,6 +39,9 @@ const LAST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Writes in one turn, before other sessions have theirs.
 const WRITES_PER_TURN: usize = 16;
+
+/// A frame that comes with so many bytes a second may take longer than the frame timeout: the line is bad, not the peer.
+const SLOWEST_FRAME: usize = 1024;
 
 /// Virtual connections that are closed in one go at a session's end, before other sessions have their turn.
 const CLOSES_PER_TURN: usize = 1024;
@@ -50,10 +55,15 @@ pub(crate) struct SessionConfig {
     pub(crate) max_packet: MaxPacket,
     pub(crate) keepalive: Arc<KeepaliveConfig>,
     pub(crate) max_dialled: u32,
-    /// Servers only: how long one may take nothing.
-    stall_timeout: Option<Duration>,
+    /// How long a peer may take nothing of what there is to write.
+    stall_timeout: Duration,
+    /// How long a frame may be on its way, if it does not come slowly but surely; zero is for ever.
+    frame_timeout: Duration,
+    pub(crate) dial_rate: Option<Rate>,
+    pub(crate) command_rate: Option<Rate>,
     alarms: Arc<Alarms>,
     pub(crate) router: Arc<Router>,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) outbox: Arc<OutboxConfig>,
 }
 
@@ -62,16 +72,31 @@ impl SessionConfig {
         config: &Config,
         side: Side,
         router: Arc<Router>,
+        refusals: Arc<Refusals>,
         alarms: Arc<Alarms>,
         outbox: OutboxConfig,
     ) -> Self {
         let (client, server) = (&config.client, &config.server);
         let (keepalive, max_dialled, stall_timeout) = match side {
-            Side::Client => (client.keepalive, u32::try_from(client.max_conn).unwrap_or(u32::MAX), None),
-            Side::Server => (server.keepalive, u32::MAX, Some(server.stall_timeout)),
+            Side::Client => {
+                (client.keepalive, u32::try_from(client.max_conn).unwrap_or(u32::MAX), client.stall_timeout)
+            }
+            Side::Server => (server.keepalive, u32::MAX, server.stall_timeout),
         };
-        let (keepalive, outbox) = (Arc::new(keepalive), Arc::new(outbox));
-        Self { max_packet: config.max_packet, keepalive, max_dialled, stall_timeout, alarms, router, outbox }
+        let of_client = |per_second| Rate::new(per_second).filter(|_| side == Side::Client);
+        Self {
+            max_packet: config.max_packet,
+            keepalive: Arc::new(keepalive),
+            max_dialled,
+            stall_timeout,
+            frame_timeout: config.frame_timeout,
+            dial_rate: of_client(client.dial_rate),
+            command_rate: of_client(client.command_rate),
+            alarms,
+            router,
+            refusals,
+            outbox: Arc::new(outbox),
+        }
     }
 }
 
@@ -90,8 +115,16 @@ pub(crate) enum End {
     Command(#[from] CommandError),
     #[error("nothing came from the peer for the idle timeout")]
     Silent,
-    #[error("the server took nothing for the stall timeout")]
+    #[error("the peer took nothing for the stall timeout")]
     Stalled,
+    #[error(
+        "a frame had not arrived as a whole after the frame timeout, and came with less than a kilobyte a second"
+    )]
+    UnfinishedFrame,
+    #[error("all queues together are full, and what waited for it was among the longest")]
+    Debt,
+    #[error("the client sent more commands than --command-rate allows")]
+    CommandRate,
     #[error("the client did not take what was sent to it: its send queue is full")]
     SlowClient,
     #[error("another server registered with the same ID")]
@@ -108,7 +141,16 @@ impl End {
 
     /// Whether the peer broke the protocol, as opposed to having gone or being too slow.
     pub(crate) fn is_violation(&self) -> bool {
-        matches!(self, Self::Frame(_) | Self::Command(_))
+        matches!(self, Self::Frame(_) | Self::Command(_) | Self::UnfinishedFrame | Self::CommandRate)
+    }
+}
+
+impl From<Offence> for End {
+    fn from(offence: Offence) -> Self {
+        match offence {
+            Offence::Malformed(error) => Self::Command(error),
+            Offence::CommandRate => Self::CommandRate,
+        }
     }
 }
 
@@ -117,6 +159,7 @@ impl From<Cut> for End {
         match cut {
             Cut::SlowClient => Self::SlowClient,
             Cut::TakenOver => Self::TakenOver,
+            Cut::Debt => Self::Debt,
             Cut::Shutdown => Self::Shutdown,
         }
     }
@@ -132,6 +175,8 @@ pub(crate) struct Session<S> {
     alarm: Alarm,
     /// Since when the peer has taken nothing of what there is to write.
     blocked: Option<Instant>,
+    /// Since when the first frame that is kept has been on its way.
+    unfinished: Option<Instant>,
     /// When the peer was told something the last time.
     said: Instant,
     /// The session is to end for this reason, after so many more bytes at most: what the peer had sent before is
@@ -151,6 +196,7 @@ impl<S: Stream> Session<S> {
             batch: Batch::default(),
             alarm: Alarm::default(),
             blocked: None,
+            unfinished: None,
             said: now,
             ending: None,
             hung_up: false,
@@ -232,15 +278,17 @@ impl<S: Stream> Session<S> {
         }
         for _ in 0..READS_PER_TURN {
             let Self { reader, stream, dispatch, .. } = self;
+            let kept = reader.kept_bytes();
             let progress =
                 with_scratch(|scratch| reader.poll_runs(cx, stream, scratch, |run| dispatch.handle(run)));
             let Poll::Ready(progress) = progress else { return self.end_if_due() };
+            dispatch.outbox().keeps(reader.kept_bytes());
             match progress {
-                Ok(Progress::Read(bytes)) => self.heard(bytes)?,
+                Ok(Progress::Read(bytes)) => self.heard(kept, bytes)?,
                 Ok(Progress::Held(bytes)) => {
                     // A frame that was only offered again is no sign of life, neither the peer's nor ours.
                     if bytes > 0 {
-                        self.heard(bytes)?;
+                        self.heard(kept, bytes)?;
                     }
                     self.set_reminder();
                     return self.end_if_held(cx);
@@ -261,9 +309,11 @@ impl<S: Stream> Session<S> {
         Ok(())
     }
 
-    /// So many bytes came from the peer. If it is to end, that was perhaps the last of it.
-    fn heard(&mut self, bytes: usize) -> Result<(), End> {
-        self.dispatch.keepalive.heard(Instant::now());
+    /// So many bytes came from the peer, where so many were kept before. If it is to end, that was perhaps the last of it.
+    fn heard(&mut self, kept: usize, bytes: usize) -> Result<(), End> {
+        let now = Instant::now();
+        self.dispatch.keepalive.heard(now);
+        self.look_at_the_frame(kept + bytes, now);
         if let Some((_, bytes_left)) = self.ending.as_deref_mut() {
             *bytes_left = bytes_left.saturating_sub(bytes);
             if *bytes_left == 0 {
@@ -271,6 +321,19 @@ impl<S: Stream> Session<S> {
             }
         }
         Ok(())
+    }
+
+    /// Begins to count the time of a frame that has not arrived as a whole. If all that there was is still kept, it is the same
+    /// as before.
+    fn look_at_the_frame(&mut self, all: usize, now: Instant) {
+        let kept = self.reader.kept_bytes();
+        let timeout = self.dispatch.config().frame_timeout;
+        if kept == 0 || self.reader.is_held() || timeout.is_zero() {
+            self.unfinished = None;
+        } else if self.unfinished.is_none() || kept != all {
+            self.unfinished = Some(now);
+            self.set_alarm(now + timeout);
+        }
     }
 
     /// Everything that had arrived is read.
@@ -339,17 +402,20 @@ impl<S: Stream> Session<S> {
         if self.blocked.is_none() {
             let now = Instant::now();
             self.blocked = Some(now);
-            if let Some(stall_timeout) = self.dispatch.config().stall_timeout {
-                self.set_alarm(now + stall_timeout);
-            }
+            self.set_alarm(now + self.dispatch.config().stall_timeout);
         }
     }
 
-    /// The alarm has gone off: is the peer silent, or stalled? When is the next look?
+    /// The alarm has gone off: is the peer silent, or stalled, or a frame overdue? When is the next look?
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let now = Instant::now();
-        let stalled_at =
-            self.blocked.zip(self.dispatch.config().stall_timeout).map(|(since, timeout)| since + timeout);
+        let config = self.dispatch.config();
+        let slowly = Duration::from_secs((self.reader.kept_bytes() / SLOWEST_FRAME) as u64);
+        let unfinished_at = self.unfinished.map(|since| since + config.frame_timeout + slowly);
+        if unfinished_at.is_some_and(|at| now >= at) {
+            return Err(End::UnfinishedFrame);
+        }
+        let stalled_at = self.blocked.map(|since| since + config.stall_timeout);
         if stalled_at.is_some_and(|at| now >= at) {
             self.end_after_reading(End::Stalled);
             return self.read(cx);
@@ -365,7 +431,7 @@ impl<S: Stream> Session<S> {
                 at
             }
         };
-        for at in [silent_at, stalled_at].into_iter().flatten() {
+        for at in [silent_at, stalled_at, unfinished_at].into_iter().flatten() {
             self.set_alarm(at);
         }
         Ok(())
@@ -441,6 +507,8 @@ impl<S> Drop for Session<S> {
     fn drop(&mut self) {
         self.dispatch.leave(&mut self.batch);
         self.dispatch.close_some(usize::MAX);
+        self.dispatch.outbox().drop_batch(&mut self.batch);
+        self.dispatch.outbox().keeps(0);
     }
 }
 
@@ -460,10 +528,11 @@ mod tests {
         let mut listener = network.bind("10.0.0.1:1".parse().unwrap(), BindOptions::default()).await.unwrap();
         let (peer, stream) = tokio::join!(network.connect("10.0.0.1:1"), listener.accept());
         let (_peer, stream) = (peer.unwrap(), stream.unwrap());
-        let (config, router) = (Config::default(), Arc::new(Router::new()));
+        let (config, router) = (Config::default(), Arc::new(Router::new(0)));
         let alarms = Arc::new(Alarms::new(Grain::of(&config)));
         let outbox = Arc::into_inner(OutboxConfig::with_limits(1000, 100_000)).unwrap();
-        let session = SessionConfig::new(&config, Side::Client, router.clone(), alarms.clone(), outbox);
+        let session =
+            SessionConfig::new(&config, Side::Client, router.clone(), Arc::default(), alarms.clone(), outbox);
         let outbox = router.register_client(&session.outbox).unwrap();
         let mut session = Session::new(stream, outbox, Arc::new(session));
         tokio::spawn(async move { alarms.run().await });

@@ -1,6 +1,6 @@
 //! One thread's share of the gateway: the sessions that it serves, and how they begin and end.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,14 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::admission::{Admission, Place};
 use crate::alarm::{Alarms, Grain};
+use crate::budget::{Account, Budget, relieve};
 use crate::config::Config;
 use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
 use crate::mailbox::Mailbox;
 use crate::outbox::{Outbox, OutboxConfig, Owner};
 use crate::pool::{Pool, TRIM_INTERVAL};
-use crate::router::Router;
+use crate::refusal::{Refusal, Refusals};
+use crate::router::{NotRegistered, Router};
 use crate::session::{End, Session, SessionConfig};
 
 /// What all shards of one gateway share.
@@ -33,6 +36,9 @@ use crate::session::{End, Session, SessionConfig};
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) router: Arc<Router>,
+    pub(crate) admission: Admission,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) refusals: Arc<Refusals>,
     pool: Pool,
     /// Every session and handshake, on whichever shard.
     pub(crate) tasks: TaskTracker,
@@ -45,20 +51,53 @@ pub(crate) struct Shared {
 pub(crate) struct LogLimits {
     pub(crate) accept_errors: LogLimit,
     pub(crate) handshakes: LogLimit,
+    pub(crate) debts: LogLimit,
+    refusals: LogLimit,
+    registrations: LogLimit,
+    server_ends: LogLimit,
     violations: LogLimit,
     slow_clients: LogLimit,
-    stalled_servers: LogLimit,
+    stalls: LogLimit,
 }
 
 impl Shared {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             pool: Pool::new(config.mem_pool),
+            router: Arc::new(Router::new(config.client.max_clients)),
+            admission: Admission::new(&config),
+            budget: Arc::new(Budget::new(config.max_buffered_bytes, config.threads.get())),
+            refusals: Arc::default(),
             config,
-            router: Arc::new(Router::new()),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             limits: LogLimits::default(),
+        }
+    }
+}
+
+impl Shared {
+    /// A client's place in the gateway, or why it has none; when the gateway stops, that is nobody's fault.
+    fn admit(
+        &self,
+        stream: &impl Stream,
+        config: &SessionConfig,
+    ) -> Result<(Arc<Outbox>, Place), Option<Refusal>> {
+        if self.budget.is_tight() {
+            return Err(Some(Refusal::BuffersTight));
+        }
+        let place = self.admission.client(stream)?;
+        let outbox = self.router.register_client(&config.outbox).map_err(|failure| match failure {
+            NotRegistered::Full => Some(Refusal::Clients),
+            NotRegistered::Stopped => None,
+        })?;
+        Ok((outbox, place))
+    }
+
+    fn refuse(&self, stream: &impl Stream, side: Side, refusal: Refusal) {
+        self.refusals.count(refusal);
+        if let Some(left_out) = self.limits.refusals.allow(Instant::now()) {
+            warn!(%side, peer = peer_name(stream), reason = %refusal, left_out, "turned away");
         }
     }
 }
@@ -79,7 +118,7 @@ pub(crate) struct Shard<S> {
     /// For challenges.
     rng: StdRng,
     accepted: mpsc::Receiver<Accepted<S>>,
-    /// It trims the pool for all shards.
+    /// It trims the pool for all shards, and sees to it that all queues together keep within their limit.
     is_first: bool,
     alarms: Arc<Alarms>,
     mailbox: Arc<Mailbox>,
@@ -92,14 +131,16 @@ impl<S: Stream> Shard<S> {
         shared: Arc<Shared>,
         rng: StdRng,
         accepted: mpsc::Receiver<Accepted<S>>,
-        is_first: bool,
+        index: usize,
     ) -> Self {
         let alarms = Arc::new(Alarms::new(Grain::of(&shared.config)));
         let mailbox = Arc::new(Mailbox::default());
         let session = |side| {
-            let outbox = OutboxConfig::new(&shared.config, side, shared.pool.clone(), mailbox.clone());
-            let (router, alarms) = (shared.router.clone(), alarms.clone());
-            Arc::new(SessionConfig::new(&shared.config, side, router, alarms, outbox))
+            let account = Account::new(shared.budget.clone(), index);
+            let outbox =
+                OutboxConfig::new(&shared.config, side, shared.pool.clone(), mailbox.clone(), account);
+            let (router, refusals) = (shared.router.clone(), shared.refusals.clone());
+            Arc::new(SessionConfig::new(&shared.config, side, router, refusals, alarms.clone(), outbox))
         };
         Self {
             client_session: session(Side::Client),
@@ -107,7 +148,7 @@ impl<S: Stream> Shard<S> {
             shared,
             rng,
             accepted,
-            is_first,
+            is_first: index == 0,
             alarms,
             mailbox,
         }
@@ -131,13 +172,19 @@ impl<S: Stream> Shard<S> {
         let shared = self.shared.clone();
         // Sessions bound what they do in one turn themselves; tokio's own budget would only interfere.
         match side {
-            Side::Client => {
-                let config = self.client_session.clone();
-                if let Some(outbox) = shared.router.register_client(&config.outbox) {
-                    self.shared.tasks.spawn(unconstrained(serve(stream, outbox, config, shared)));
+            Side::Client => match shared.admit(&stream, &self.client_session) {
+                Ok((outbox, place)) => {
+                    let config = self.client_session.clone();
+                    self.shared.tasks.spawn(unconstrained(serve(stream, outbox, place, config, shared)));
                 }
-            }
+                Err(Some(refusal)) => shared.refuse(&stream, side, refusal),
+                Err(None) => {}
+            },
             Side::Server => {
+                if let Err(refusal) = shared.admission.server(&stream) {
+                    shared.refuse(&stream, side, refusal);
+                    return Ok(());
+                }
                 let mut challenge = [0; Challenge::BYTES];
                 self.rng.fill_bytes(&mut challenge);
                 let meeting = meet_server(stream, Challenge(challenge), self.server_session.clone(), shared);
@@ -148,7 +195,7 @@ impl<S: Stream> Shard<S> {
     }
 }
 
-/// Rings alarms and trims the pool, until the gateway has stopped and the last session has ended.
+/// Rings alarms, trims the pool and cuts off debtors, until the gateway has stopped and the last session has ended.
 async fn keep_house(shared: Arc<Shared>, alarms: Arc<Alarms>, is_first: bool) {
     let trim = async {
         loop {
@@ -156,9 +203,16 @@ async fn keep_house(shared: Arc<Shared>, alarms: Arc<Alarms>, is_first: bool) {
             shared.pool.trim(is_first);
         }
     };
-    let (mut ring, mut trim, mut end) = (pin!(alarms.run()), pin!(trim), pin!(shared.tasks.wait()));
+    let relieve = async {
+        if is_first {
+            relieve(&shared.budget, &shared.router, &shared.refusals, &shared.limits.debts).await;
+        }
+        pending::<()>().await;
+    };
+    let (mut ring, mut trim, mut relieve) = (pin!(alarms.run()), pin!(trim), pin!(relieve));
+    let mut end = pin!(shared.tasks.wait());
     poll_fn(|cx| {
-        let _: (Poll<()>, Poll<()>) = (ring.as_mut().poll(cx), trim.as_mut().poll(cx));
+        let _: [Poll<()>; 3] = [ring.as_mut().poll(cx), trim.as_mut().poll(cx), relieve.as_mut().poll(cx)];
         end.as_mut().poll(cx)
     })
     .await;
@@ -184,14 +238,17 @@ async fn meet_server<S: Stream>(
     let handshake = handshake(&mut stream, challenge, &shared);
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
     let Some(outbox) = shared.router.register_server(id, &config.outbox) else { return };
-    info!(%id, peer = peer_name(&stream), "server registered");
-    serve(stream, outbox, config, shared).await;
+    if let Some(left_out) = shared.limits.registrations.allow(Instant::now()) {
+        info!(%id, peer = peer_name(&stream), left_out, "server registered");
+    }
+    serve(stream, outbox, Place::any(), config, shared).await;
 }
 
 /// One session to its end. Not an `async fn`: that would hold what it is given twice.
 fn serve<S: Stream>(
     stream: S,
     outbox: Arc<Outbox>,
+    place: Place,
     config: Arc<SessionConfig>,
     shared: Arc<Shared>,
 ) -> impl Future<Output = ()> {
@@ -199,6 +256,7 @@ fn serve<S: Stream>(
     async move {
         let end = session.run().await;
         log_end(session.owner(), &end, &shared.limits);
+        drop((session, place));
     }
 }
 
@@ -207,14 +265,20 @@ fn log_end(owner: Owner, end: &End, limits: &LogLimits) {
     let (side, id) = (owner.side(), owner.remote_id());
     let limit = match end {
         End::SlowClient => Some(&limits.slow_clients),
-        End::Stalled => Some(&limits.stalled_servers),
+        End::Stalled => Some(&limits.stalls),
+        // It is logged how many were cut.
+        End::Debt => None,
         end if end.is_violation() => Some(&limits.violations),
         _ => None,
     };
     match limit.map(|limit| limit.allow(Instant::now())) {
         Some(Some(left_out)) => warn!(%side, %id, reason = %end, left_out, "session ended"),
         Some(None) => {}
-        None if side == Side::Server => info!(%side, %id, reason = %end, "session ended"),
+        None if side == Side::Server => {
+            if let Some(left_out) = limits.server_ends.allow(Instant::now()) {
+                info!(%side, %id, reason = %end, left_out, "session ended");
+            }
+        }
         None => debug!(%side, %id, reason = %end, "session ended"),
     }
 }
@@ -229,11 +293,11 @@ mod tests {
     /// 104 bytes to a future, and rounds up to 128.
     #[test]
     fn an_idle_client_is_small() {
-        fn size_of_output<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        fn size_of_output<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
             size_of::<F>()
         }
         let (task, outbox) = (size_of_output(serve::<TcpNetStream>), size_of::<Outbox>());
-        assert!(task <= 400, "a session takes {task} bytes");
+        assert!(task <= 408, "a session takes {task} bytes");
         assert!(outbox <= 144, "an outbox takes {outbox} bytes");
     }
 }

@@ -32,6 +32,9 @@ const CROWD: u32 = 20;
 /// that for all of them, or the gateway would hold everybody back for ever.
 const CROWD_BYTES_PER_SECOND: u32 = 150;
 
+/// For limits that the oracle has no rule for. Networks are so slow in some worlds that honest peers would break them.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
+
 /// The ports of every gateway.
 pub const CLIENT_PORT: u16 = 7010;
 /// The internal one.
@@ -342,6 +345,7 @@ impl Plan {
                 idle_timeout: ms(plan.client_idle_ms),
             },
             queue: QueueLimits { messages: plan.client_queue_messages, bytes: plan.client_queue_bytes },
+            stall_timeout: FOR_EVER,
             ..ClientConfig::default()
         };
         let server = ServerConfig {
@@ -357,7 +361,7 @@ impl Plan {
             ..ServerConfig::default()
         };
         let max_packet = MaxPacket::new(plan.max_packet).unwrap_or_default();
-        Config { client, server, max_packet, ..Config::default() }
+        Config { client, server, max_packet, frame_timeout: Duration::ZERO, ..Config::default() }
     }
 
     /// The configuration of every endpoint.

@@ -17,18 +17,26 @@
 mod alarm;
 #[path = "../../src/batch.rs"]
 mod batch;
+#[path = "../../src/budget.rs"]
+mod budget;
 #[path = "../../src/config.rs"]
 mod config;
 #[path = "../../src/conn.rs"]
 mod conn;
 #[path = "../../src/dispatch.rs"]
 mod dispatch;
+#[path = "../../src/log_limit.rs"]
+mod log_limit;
 #[path = "../../src/mailbox.rs"]
 mod mailbox;
 #[path = "../../src/outbox.rs"]
 mod outbox;
 #[path = "../../src/pool.rs"]
 mod pool;
+#[path = "../../src/rate.rs"]
+mod rate;
+#[path = "../../src/refusal.rs"]
+mod refusal;
 #[path = "../../src/router.rs"]
 mod router;
 #[path = "../../src/session.rs"]
@@ -49,6 +57,7 @@ use tokio::time::Instant;
 
 use crate::alarm::{Alarms, Grain};
 use crate::batch::Batch;
+use crate::budget::{Account, Budget};
 use crate::config::{Config, MemPoolConfig, MemPoolType};
 use crate::dispatch::Dispatch;
 use crate::outbox::{Outbox, OutboxConfig};
@@ -116,16 +125,18 @@ impl Joined {
     fn new() -> Self {
         let config = Config::default();
         let pool = Pool::new(config.mem_pool);
-        let outbox = |side| OutboxConfig::new(&config, side, pool.clone(), Arc::default());
-        let router = Arc::new(Router::new());
+        let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
+        let outbox = |side| OutboxConfig::new(&config, side, pool.clone(), Arc::default(), account.clone());
+        let router = Arc::new(Router::new(0));
         let server = router.register_server(ServerId::new(1), &Arc::new(outbox(Side::Server)));
         let client = router.register_client(&Arc::new(outbox(Side::Client)));
-        let (client, server) = client.zip(server).expect("the router has not stopped");
+        let (client, server) = client.ok().zip(server).expect("the router has not stopped");
         for _ in 0..CONNS {
             assert_eq!(router.dial(&client, RemoteId::new(1)), Dialled::Open);
         }
         let alarms = Arc::new(Alarms::new(Grain::of(&config)));
-        let session = SessionConfig::new(&config, Side::Client, router, alarms, outbox(Side::Client));
+        let session =
+            SessionConfig::new(&config, Side::Client, router, Arc::default(), alarms, outbox(Side::Client));
         let mut dispatch = Dispatch::new(client, Arc::new(session), Instant::now());
         assert!(dispatch.collect(None).is_none());
         let mut joined = Self { dispatch, server, batch: Batch::default() };

@@ -66,7 +66,7 @@ async fn rule_11_the_same_for_a_silent_server() {
 
 #[tokio::test(start_paused = true)]
 async fn rule_11_whatever_comes_counts_as_life() {
-    let gateway = TestGateway::start_in_memory(config()).await;
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.frame_timeout = HOUR)).await;
     let mut client = gateway.client().await;
     // Single bytes of a frame, a message on nobody's connection, a command: 20 s apart, ten minutes long.
     let half = wire::data(9, &[0; 100]);

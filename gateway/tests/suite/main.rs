@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admission;
 mod backpressure;
 mod closing;
 mod data;
@@ -11,5 +12,6 @@ mod handshake;
 mod keepalive;
 mod limits;
 mod opening;
+mod overload;
 mod stopping;
 mod support;

@@ -1,0 +1,136 @@
+//! Who is let in: what is judged before a connection becomes a session.
+
+use std::hash::RandomState;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use fastway::net::Stream;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::Config;
+use crate::rate::{Bucket, Rate};
+use crate::refusal::Refusal;
+
+/// The rules of one gateway, and who is there already.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pace: Option<(Rate, Mutex<Bucket>)>,
+    per_address: Option<Arc<PerAddress>>,
+    server_allow: Vec<ipnet::IpNet>,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &Config) -> Self {
+        let pace = Rate::new(config.client.accept_rate);
+        let per_address = NonZeroUsize::new(config.client.max_clients_per_ip);
+        Self {
+            pace: pace.map(|rate| (rate, Mutex::new(Bucket::full(Instant::now())))),
+            per_address: per_address.map(|most| Arc::new(PerAddress { most, clients: Mutex::default() })),
+            server_allow: config.server.allow.clone(),
+        }
+    }
+
+    /// Waits for as long as the rate of clients wants. Those who come meanwhile wait in the kernel's queue: to turn them
+    /// away would only make them come again, and the sooner.
+    pub(crate) async fn pace(&self) {
+        if let Some((rate, bucket)) = &self.pace {
+            let now = Instant::now();
+            let at = bucket.lock().take(*rate, now);
+            if at > now {
+                sleep_until(at).await;
+            }
+        }
+    }
+
+    /// A client's place among those of its address, for as long as it is kept.
+    pub(crate) fn client(&self, stream: &impl Stream) -> Result<Place, Refusal> {
+        let Some(per_address) = &self.per_address else { return Ok(Place::any()) };
+        // Who is gone already is found out soon enough, and belongs to nobody.
+        let Ok(peer) = stream.peer_addr() else { return Ok(Place::any()) };
+        let holder = holder_of(peer.ip());
+        let mut clients = per_address.clients.lock();
+        let count = clients.entry(holder).or_default();
+        if *count >= per_address.most.get() {
+            return Err(Refusal::ClientsOfAddress);
+        }
+        *count += 1;
+        Ok(Place(Some(Box::new(Taken { holder, per_address: per_address.clone() }))))
+    }
+
+    /// Whether this may be a server.
+    pub(crate) fn server(&self, stream: &impl Stream) -> Result<(), Refusal> {
+        if self.server_allow.is_empty() {
+            return Ok(());
+        }
+        let is_allowed = stream.peer_addr().is_ok_and(|peer| {
+            let ip = peer.ip().to_canonical();
+            self.server_allow.iter().any(|net| net.contains(&ip))
+        });
+        if is_allowed { Ok(()) } else { Err(Refusal::ServerAddress) }
+    }
+}
+
+/// Clients by address.
+#[derive(Debug)]
+struct PerAddress {
+    most: NonZeroUsize,
+    /// Strangers choose the keys, so they may not know how these are hashed. The order is never looked at.
+    clients: Mutex<HashMap<IpAddr, usize, RandomState>>,
+}
+
+/// A place of one client; none is needed without a limit. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "it is kept until it is dropped")] Option<Box<Taken>>);
+
+impl Place {
+    /// For whom there is no limit.
+    pub(crate) fn any() -> Self {
+        Self(None)
+    }
+}
+
+#[derive(Debug)]
+struct Taken {
+    holder: IpAddr,
+    per_address: Arc<PerAddress>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut clients = self.per_address.clients.lock();
+        if let Some(count) = clients.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&self.holder);
+            }
+        }
+    }
+}
+
+/// To whom an address belongs: whoever has one IPv6 address has the 2^64 of its network (RFC 4291, section 2.5.1).
+fn holder_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_and_a_mapped_address_as_what_it_is() {
+        let holder = |text: &str| holder_of(text.parse().unwrap());
+        assert_eq!(holder("2001:db8:1:2::1"), holder("2001:db8:1:2:ffff::9"));
+        assert_ne!(holder("2001:db8:1:2::1"), holder("2001:db8:1:3::1"));
+        assert_eq!(holder("::ffff:192.0.2.1"), holder("192.0.2.1"));
+        assert_ne!(holder("192.0.2.2"), holder("192.0.2.1"));
+    }
+}
