@@ -110,6 +110,11 @@ async fn dials_above_the_rate_are_refused() {
     assert_eq!(gateway.handle.refusals(Refusal::DialRate), 5);
     // Others have their own, and servers none.
     let mut other = gateway.client().await;
+    for _ in 0..20 {
+        server.send(wire::dial(1)).await;
+        assert_eq!(server.frame().await[8], 1, "accepted");
+        assert_eq!(client.frame().await[8], 2, "connected");
+    }
     for _ in 0..3 {
         other.open(7, &mut server).await;
     }

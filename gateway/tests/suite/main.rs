@@ -13,5 +13,6 @@ mod keepalive;
 mod limits;
 mod opening;
 mod overload;
+mod pitfalls;
 mod stopping;
 mod support;
