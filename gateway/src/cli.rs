@@ -277,6 +277,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let no_auth = config.server.key.is_empty();
+        let max_buffered_bytes = config.max_buffered_bytes;
         let gateway = Gateway::bind(&TcpNetwork::new(), config, seed).await.map_err(|error| match error {
             BindError::Config(error) => unreachable!("it was checked before: {error}"),
             error @ BindError::Bind { .. } => anyhow!(error),
@@ -285,6 +286,9 @@ fn run(config: Config) -> anyhow::Result<()> {
         stop_on_signals(gateway.handle()).context("cannot watch for signals")?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
         info!(side = "server", addr = %gateway.server_addr(), "listening");
+        if max_buffered_bytes > 0 {
+            info!(max_buffered_bytes = %Size(max_buffered_bytes), "what may wait in all queues together");
+        }
         if no_auth {
             warn!("no password is set: whoever reaches the internal port can register as any server");
         }
@@ -476,7 +480,8 @@ fn a_quarter_of_memory(queues: &[usize]) -> anyhow::Result<usize> {
     let memory = memory_bytes().context(
         "--max-buffered-bytes is not set, and how much memory there is cannot be found out: set it, to 0 for no limit",
     )?;
-    let quarter = usize::try_from(memory / 4).unwrap_or(usize::MAX);
+    // A whole number of megabytes is easier to read.
+    let quarter = usize::try_from(memory / 4 >> 20 << 20).unwrap_or(usize::MAX);
     Ok(queues.iter().copied().fold(quarter, usize::max))
 }
 
