@@ -481,7 +481,7 @@ fn a_quarter_of_memory(queues: &[usize]) -> anyhow::Result<usize> {
         "--max-buffered-bytes is not set, and how much memory there is cannot be found out: set it, to 0 for no limit",
     )?;
     // A whole number of megabytes is easier to read.
-    let quarter = usize::try_from(memory / 4 >> 20 << 20).unwrap_or(usize::MAX);
+    let quarter = usize::try_from(((memory / 4) >> 20) << 20).unwrap_or(usize::MAX);
     Ok(queues.iter().copied().fold(quarter, usize::max))
 }
 

@@ -164,8 +164,8 @@ pub enum What {
     Opened(Link, Run, Side, Host),
     /// It has read the last byte of this.
     In(Link, Note),
-    /// It has read everything there was, and waits.
-    InWaiting(Link),
+    /// It has read everything there was, and waits; `true`: for the rest of a frame.
+    InWaiting(Link, bool),
     /// It has read the end of file; `true`: inside of a frame.
     InEof(Link, bool),
     /// Reading failed; `true`: inside of a frame.

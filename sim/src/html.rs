@@ -178,7 +178,7 @@ fn choose(events: &[Event], violation: Option<&Violation>, end_ms: u32) -> (Vec<
     let mut left_out = LeftOut { total: events.len(), to_ms: end_ms, ..LeftOut::default() };
     if others.len() > MOST_EVENTS {
         let all = others.len();
-        others.retain(|index| !matches!(events[*index].what, What::InWaiting(_)));
+        others.retain(|index| !matches!(events[*index].what, What::InWaiting(..)));
         left_out.waits = all - others.len();
     }
     if others.len() > MOST_EVENTS {
@@ -234,7 +234,7 @@ fn kind(what: &What) -> (&'static str, u32) {
         What::InFailed(..) => ("failed", 1),
         What::OutFailed(_) => ("failed", 2),
         What::Dropped(..) => ("drop", 0),
-        What::InWaiting(_) | What::OutBlocked(_) | What::OutFlowing(_) => ("wait", 0),
+        What::InWaiting(..) | What::OutBlocked(_) | What::OutFlowing(_) => ("wait", 0),
         What::AppUp(..)
         | What::AppFailed(..)
         | What::AppDown(..)

@@ -32,7 +32,7 @@ const CROWD: u32 = 20;
 /// that for all of them, or the gateway would hold everybody back for ever.
 const CROWD_BYTES_PER_SECOND: u32 = 150;
 
-/// For limits that the oracle has no rule for. Networks are so slow in some worlds that honest peers would break them.
+/// Where there is no word for never.
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
 /// The ports of every gateway.
@@ -113,6 +113,12 @@ pub struct GatewayPlan {
     pub server_idle_ms: u32,
     pub auth_timeout_ms: u32,
     pub stall_timeout_ms: u32,
+    /// Not in older schedules.
+    #[serde(default)]
+    pub client_stall_ms: u32,
+    /// Not in older schedules.
+    #[serde(default)]
+    pub frame_timeout_ms: u32,
 }
 
 /// The limits of servers and clients; times in ms, 0 for never.
@@ -345,7 +351,7 @@ impl Plan {
                 idle_timeout: ms(plan.client_idle_ms),
             },
             queue: QueueLimits { messages: plan.client_queue_messages, bytes: plan.client_queue_bytes },
-            stall_timeout: FOR_EVER,
+            stall_timeout: if plan.client_stall_ms == 0 { FOR_EVER } else { ms(plan.client_stall_ms) },
             ..ClientConfig::default()
         };
         let server = ServerConfig {
@@ -361,7 +367,7 @@ impl Plan {
             ..ServerConfig::default()
         };
         let max_packet = MaxPacket::new(plan.max_packet).unwrap_or_default();
-        Config { client, server, max_packet, frame_timeout: Duration::ZERO, ..Config::default() }
+        Config { client, server, max_packet, frame_timeout: ms(plan.frame_timeout_ms), ..Config::default() }
     }
 
     /// The configuration of every endpoint.
@@ -393,7 +399,7 @@ impl Plan {
     pub fn healing_ms(&self) -> u32 {
         let (gateway, endpoint) = (&self.gateway, &self.endpoint);
         let silence = gateway.client_idle_ms.max(gateway.server_idle_ms).max(endpoint.idle_ms);
-        let waits = gateway.stall_timeout_ms.max(gateway.auth_timeout_ms);
+        let waits = gateway.stall_timeout_ms.max(gateway.auth_timeout_ms).max(gateway.client_stall_ms);
         let dials = endpoint.connect_timeout_ms.max(endpoint.dial_timeout_ms).max(endpoint.close_timeout_ms);
         silence + waits + dials + 4 * self.network.max_latency_ms + 3_000
     }
@@ -475,6 +481,8 @@ impl GatewayPlan {
             },
             auth_timeout_ms: pick(rng, &[500, 1500, 3000]),
             stall_timeout_ms: pick(rng, &[500, 2000, 5000]),
+            client_stall_ms: pick(rng, &[0, 500, 3000]),
+            frame_timeout_ms: pick(rng, &[0, 0, 500, 4000]),
         }
     }
 }

@@ -40,6 +40,8 @@ states! {
     HeldBack: "a client was held back by a full server",
     HeldClientEnds: "a client ended while it was held back",
     StalledServer: "a stalled server was closed",
+    StalledClient: "a stalled client was closed",
+    UnfinishedFrame: "a frame that did not become whole ended a session",
     Takeover: "a server ID was taken over",
     TakeoverWithConns: "a server with open connections was taken over",
     TakeoverWhileDialled: "a server was taken over while a dial to it was under way",

@@ -173,7 +173,7 @@ impl<S: Stream> AsyncRead for TappedStream<S> {
         let was_waiting = std::mem::replace(&mut this.waiting, read.is_pending());
         match &read {
             Poll::Pending if was_waiting => {}
-            Poll::Pending => this.tap.note(What::InWaiting(this.link)),
+            Poll::Pending => this.tap.note(What::InWaiting(this.link, this.from_peer.is_inside())),
             Poll::Ready(Err(_)) => this.tap.note(What::InFailed(this.link, this.from_peer.is_inside())),
             Poll::Ready(Ok(())) if buffer.filled().len() == before => {
                 this.tap.note(What::InEof(this.link, this.from_peer.is_inside()));

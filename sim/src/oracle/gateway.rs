@@ -92,6 +92,15 @@ impl Step<'_> {
         if side == Side::Client { plan.client_idle_ms } else { plan.server_idle_ms }
     }
 
+    /// How long a peer may take nothing.
+    pub(super) fn stall_ms(&self, side: Side) -> Option<u32> {
+        let plan = &self.plan.gateway;
+        match side {
+            Side::Server => Some(plan.stall_timeout_ms),
+            Side::Client => Some(plan.client_stall_ms).filter(|stall_ms| *stall_ms > 0),
+        }
+    }
+
     /// Deadlines are rounded up to a grain of 1/64 of the shortest interval, and seen at the world's next tick.
     pub(super) fn slack_ms(&self) -> u32 {
         100 + 2 * self.plan.tick_ms
@@ -131,11 +140,15 @@ impl Model {
         match step.event.what {
             What::In(_, note) => {
                 self.has_read(step)?;
+                self.physical(step).inside_local_ms = None;
                 self.incoming(step, note)
             }
-            What::InWaiting(_) => {
+            What::InWaiting(_, is_inside) => {
                 self.has_read(step)?;
-                self.physical(step).waiting = true;
+                let local_ms = step.event.local_ms;
+                let link = self.physical(step);
+                link.waiting = true;
+                link.inside_local_ms = is_inside.then(|| link.inside_local_ms.unwrap_or(local_ms));
                 Ok(())
             }
             What::InEof(_, mid_frame) => {
@@ -239,6 +252,13 @@ impl Model {
                 let text = format!("heard again after {silence} ms, but the idle timeout is {idle_ms} ms");
                 return Err(found("rule 11: silence", about, text));
             }
+            let (timeout_ms, plan) = (step.plan.gateway.frame_timeout_ms, &step.plan.gateway);
+            let inside_ms = link.inside_local_ms.map_or(0, |since| local.saturating_sub(since));
+            // A second more for each KiB that has come.
+            if timeout_ms > 0 && inside_ms > timeout_ms + plan.max_packet / 1024 * 1000 + slack {
+                let text = format!("a frame was on its way for {inside_ms} ms of {timeout_ms} ms");
+                return Err(found("frame timeout", about, text));
+            }
             let asked = link.pings.has_asked_since(link.heard_local_ms);
             if ping_ms > 0
                 && silence > ping_ms + slack
@@ -340,10 +360,17 @@ impl Model {
             }
             return Ok(());
         }
+        if matches!(step.event.what, What::Dropped(_, true)) && Self::may_be_overdue(step, link) {
+            step.states.reach(State::UnfinishedFrame);
+            return Ok(());
+        }
         let blocked = link.blocked_local_ms.map(|since| local.saturating_sub(since));
         match (link.side, blocked) {
-            (Side::Server, Some(blocked)) if blocked + 1 >= plan.stall_timeout_ms => {
-                step.states.reach(State::StalledServer);
+            (side, Some(blocked)) if step.stall_ms(side).is_some_and(|stall_ms| blocked + 1 >= stall_ms) => {
+                step.states.reach(match side {
+                    Side::Server => State::StalledServer,
+                    Side::Client => State::StalledClient,
+                });
                 return Ok(());
             }
             (Side::Client, _) if self.was_full(step, step.link) => {
@@ -360,16 +387,22 @@ impl Model {
     /// Whether the gateway may be about to end this link: it takes its leave before that can be seen.
     pub(super) fn may_be_ending(&self, step: &Step<'_>, link: Link) -> bool {
         let physical = &self.links[&link];
-        let (plan, local) = (&step.plan.gateway, step.event.local_ms);
+        let local = step.event.local_ms;
         let idle_ms = step.idle_ms(physical.side);
         let is_silent = idle_ms > 0 && local.saturating_sub(physical.heard_local_ms) + 1 >= idle_ms;
         let blocked_ms = physical.blocked_local_ms.map(|since| local.saturating_sub(since));
-        let is_stalled = blocked_ms.is_some_and(|blocked_ms| blocked_ms + 1 >= plan.stall_timeout_ms);
-        is_silent
-            || match physical.side {
-                Side::Server => is_stalled,
-                Side::Client => self.was_full(step, link),
-            }
+        let is_stalled = blocked_ms
+            .zip(step.stall_ms(physical.side))
+            .is_some_and(|(blocked_ms, stall_ms)| blocked_ms + 1 >= stall_ms);
+        let is_slow = physical.side == Side::Client && self.was_full(step, link);
+        is_silent || is_stalled || is_slow || Self::may_be_overdue(step, physical)
+    }
+
+    /// Whether a frame from this peer may have been on its way for too long. When exactly it began, the gateway saw earlier.
+    fn may_be_overdue(step: &Step<'_>, link: &Physical) -> bool {
+        let timeout_ms = step.plan.gateway.frame_timeout_ms;
+        let inside_ms = link.inside_local_ms.map(|since| step.event.local_ms.saturating_sub(since));
+        timeout_ms > 0 && inside_ms.is_some_and(|inside_ms| inside_ms + 2 * step.plan.tick_ms >= timeout_ms)
     }
 
     /// Whether this client took nothing while its queue was full. It may have taken a little again between the moment that

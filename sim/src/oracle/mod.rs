@@ -141,7 +141,7 @@ pub(crate) fn link_of(what: &What) -> Option<crate::history::Link> {
     match *what {
         What::Opened(link, ..)
         | What::In(link, _)
-        | What::InWaiting(link)
+        | What::InWaiting(link, _)
         | What::InEof(link, _)
         | What::InFailed(link, _)
         | What::Out(link, _)

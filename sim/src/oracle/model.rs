@@ -52,6 +52,8 @@ pub(super) struct Physical {
     /// When it was last read from, in ms of the world and of the gateway.
     pub(super) read_ms: u32,
     pub(super) heard_local_ms: u32,
+    /// Since when it has been inside a frame.
+    pub(super) inside_local_ms: Option<u32>,
     /// The gateway's clock was set forward since then.
     pub(super) heard_jumped: bool,
     /// Until when it was not read from, the last time, in ms of the world.
@@ -252,6 +254,7 @@ impl Physical {
             waiting: false,
             read_ms: now_ms,
             heard_local_ms: local_ms,
+            inside_local_ms: None,
             heard_jumped: false,
             held_until_ms: None,
             known_at: usize::MAX,
