@@ -10,8 +10,9 @@ use fastway::command::{ToEndpoint, ToGateway};
 use fastway::id::RemoteId;
 use fastway_loadgen::Target;
 
+use crate::nofile::raise_files;
 use crate::peers::Peers;
-use crate::served::{Served, raise_files};
+use crate::served::Served;
 
 /// The ID of the server that idle virtual connections lead to; busy ones have others.
 const SERVER_ID: u32 = 1000;

@@ -4,10 +4,10 @@ use anyhow::Context as _;
 
 use crate::crowd::CrowdProcess;
 use crate::options::Options;
+use crate::pair::Pair;
 use crate::report::{Growth, Point, Report};
-use crate::rows::grouped;
 use crate::series::in_turn;
-use crate::served::Pair;
+use crate::text::grouped;
 use crate::work::Work;
 
 /// Who is busy.

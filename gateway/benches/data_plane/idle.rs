@@ -30,7 +30,7 @@ pub(crate) const NAMES: [&str; 3] = [
 pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let [client_memory, cpu, conn_memory] = NAMES;
     report.bar.set_message("idle");
-    let gateway = Served::gateway(options, &["--threads", "1"])?;
+    let gateway = Served::gateway(&options.gateway, &["--threads", "1"])?;
     let mut crowd = Crowd::new(gateway.target())?;
     crowd.rest(SETTLING)?;
     let empty = gateway.rss_bytes()?;

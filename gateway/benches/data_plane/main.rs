@@ -13,8 +13,9 @@
 //!
 //! - `rows.rs` says what is measured, and what is wanted; `work.rs` measures round trips, `dials.rs` dials, `idle.rs` what
 //!   connections take that nobody uses, `growth.rs` what they cost those that are used.
-//! - `served.rs` starts processes, `peers.rs` and `crowd.rs` play clients and servers that only speak commands.
+//! - `pair.rs` starts both, `peers.rs` and `crowd.rs` play clients and servers that only speak commands.
 //! - `report.rs` prints and writes, `plot.rs` draws.
+//! - What other benches use too is in `../common`.
 //!
 //! Leave the machine alone meanwhile. Exit codes: 0 everything is as wanted, 1 something is missed, 2 it could not be measured.
 
@@ -26,19 +27,34 @@
     reason = "a bench prints, runs on the machine's real time and threads, and its peers use sockets of their own"
 )]
 
+#[path = "../common/interrupt.rs"]
+mod interrupt;
+#[path = "../common/load.rs"]
+mod load;
+#[path = "../common/machine.rs"]
+mod machine;
+#[path = "../common/nofile.rs"]
+mod nofile;
+#[path = "../common/process.rs"]
+mod process;
+#[path = "../common/served.rs"]
+mod served;
+#[path = "../common/text.rs"]
+mod text;
+#[path = "../common/values.rs"]
+mod values;
+
 mod crowd;
 mod dials;
 mod growth;
 mod idle;
-mod interrupt;
-mod machine;
 mod options;
+mod pair;
 mod peers;
 mod plot;
 mod report;
 mod rows;
 mod series;
-mod served;
 mod work;
 
 use std::process::ExitCode;
@@ -74,7 +90,7 @@ fn main() -> ExitCode {
 /// Measures everything that was asked for. Whether it is as it should be.
 fn bench(options: &Options) -> anyhow::Result<bool> {
     interrupt::watch()?;
-    served::raise_files();
+    nofile::raise_files();
     let is_wanted = |row: &rows::Row| options.wants(&row.name) && (!options.brief || row.is_brief());
     let rows: Vec<_> = rows::all().into_iter().filter(is_wanted).collect();
     let idle = !options.brief && idle::NAMES.iter().any(|name| options.wants(name));

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::served::GatewayOptions;
+
 /// How close the gateway is to the floor: the least that forwarding takes with epoll on one thread.
 ///
 /// Relative paths begin at the folder of the package, where cargo runs benches.
@@ -31,13 +33,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) svg: Option<PathBuf>,
 
-    /// Another gateway than the one that was built with this bench
-    #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_gateway"), hide_default_value = true)]
-    pub(crate) gateway: PathBuf,
-
-    /// More flags for the gateway, separated by spaces; where a row has the same flag, this one counts
-    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true, default_value = "")]
-    pub(crate) gateway_args: String,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayOptions,
 
     /// In less than a minute: short rounds, no idle clients; missed is only what is twice as much as wanted
     #[arg(long)]

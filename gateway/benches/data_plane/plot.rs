@@ -6,8 +6,8 @@ use anyhow::{Context as _, anyhow};
 use plotters::prelude::*;
 
 use crate::report::{Growth, Point};
-use crate::rows::grouped;
 use crate::series::Compared;
+use crate::text::grouped;
 
 const SIZE: (u32, u32) = (800, 450);
 const FONT: (&str, u32) = ("sans-serif", 15);

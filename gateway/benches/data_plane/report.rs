@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::plot;
-use crate::rows::grouped;
 use crate::series::Compared;
+use crate::text::{grouped, significant};
 
 /// Changes when the JSON changes in a way that its readers have to know.
 const VERSION: u32 = 1;
@@ -106,8 +106,8 @@ impl<'a> Report<'a> {
         Self {
             version: VERSION,
             machine: Machine::here(),
-            gateway: options.gateway.display().to_string(),
-            gateway_args: &options.gateway_args,
+            gateway: options.gateway.gateway.display().to_string(),
+            gateway_args: &options.gateway.gateway_args,
             rounds: options.rounds(),
             seconds: options.turn().as_secs_f64(),
             work: Vec::new(),
@@ -202,10 +202,4 @@ fn compared(name: &str, compared: &Compared) -> String {
     let (low, high) = compared.ratio.bounds();
     let spread = format!("{low:.2}–{high:.2}");
     format!("{name:38}{floor:>11}{gateway:>11}{:>8.2}  {spread:11}", compared.ratio.median)
-}
-
-/// With three significant digits, but whole digits all.
-fn significant(value: f64) -> String {
-    let decimals = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
-    format!("{value:.decimals$}")
 }

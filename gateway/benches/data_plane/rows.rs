@@ -3,9 +3,10 @@
 use indicatif::ProgressBar;
 
 use crate::options::Options;
+use crate::pair::Pair;
 use crate::report::Line;
 use crate::series::in_turn;
-use crate::served::Pair;
+use crate::text::grouped;
 use crate::work::Work;
 use crate::{dials, growth, idle};
 
@@ -103,17 +104,4 @@ impl Row {
         };
         Ok(Line::new(self.name.clone(), unit, compared, self.wanted, rate))
     }
-}
-
-/// A whole number with its thousands apart.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -1,19 +1,12 @@
-//! Values of several rounds, the floor's and the gateway's next to each other.
+//! The values of the floor and the gateway, which take turns.
 
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::interrupt;
-use crate::served::{Pair, Served};
-
-/// The same value, once a round.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Series {
-    /// In the order of time.
-    pub(crate) rounds: Vec<f64>,
-    /// Half of them are not above it.
-    pub(crate) median: f64,
-}
+use crate::pair::Pair;
+use crate::served::Served;
+use crate::values::Series;
 
 /// The floor and the gateway at the same work.
 #[derive(Clone, Debug, Serialize)]
@@ -22,21 +15,6 @@ pub(crate) struct Compared {
     pub(crate) gateway: Series,
     /// The gateway's value through the floor's that was measured just before.
     pub(crate) ratio: Series,
-}
-
-impl Series {
-    fn new(rounds: Vec<f64>) -> Self {
-        let mut sorted = rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (below, above) = ((sorted.len() - 1) / 2, sorted.len() / 2);
-        Self { median: (sorted[below] + sorted[above]) / 2.0, rounds }
-    }
-
-    /// The lowest and the highest.
-    pub(crate) fn bounds(&self) -> (f64, f64) {
-        let fold = |start, pick: fn(f64, f64) -> f64| self.rounds.iter().copied().fold(start, pick);
-        (fold(f64::INFINITY, f64::min), fold(0.0, f64::max))
-    }
 }
 
 /// Lets the floor and the gateway take turns, in so many rounds.
