@@ -2,14 +2,14 @@
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use fastway::id::{ConnId, Side};
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use crate::outbox::Outbox;
+use crate::sync::{AtomicBool, Mutex};
 
 /// Joins one client with one server. Both sessions' tables hold it; its number is free again when neither does.
 #[derive(Debug)]

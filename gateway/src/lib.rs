@@ -76,6 +76,7 @@
 //! | `admission.rs`, `rate.rs`, `refusal.rs` | who is let in, how often something may be done, what was refused |
 //! | `budget.rs` | what waits in the whole gateway, and its limit |
 //! | `alarm.rs`, `log_limit.rs` | deadlines of sessions; log lines that peers can cause |
+//! | `sync.rs`, `models/` | mutexes and atomics; models of what threads share (`docs/concurrency.md`) |
 //!
 //! How close all this comes to what the kernel demands: `cargo bench -p fastway-gateway`, and the README.
 
@@ -91,6 +92,8 @@ mod gateway;
 mod listener;
 mod log_limit;
 mod mailbox;
+#[cfg(all(test, fastway_model))]
+mod models;
 mod outbox;
 mod pool;
 mod rate;
@@ -99,6 +102,7 @@ mod router;
 mod session;
 mod shard;
 mod size;
+mod sync;
 
 pub use config::{
     ClientConfig, Config, ConfigError, MemPoolConfig, MemPoolType, QueueLimits, ServerConfig, ServerKey,

@@ -5,10 +5,10 @@
 //! one there remembers to announce it, and does so at the end of the turn: by one wake of the task that empties the mailbox.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicBool, Mutex};
 
 /// The mailbox of one shard.
 #[derive(Debug, Default)]

@@ -16,13 +16,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use fastway::command::ToEndpoint;
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use fastway::run::Run;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::batch::{Batch, Chunks};
 use crate::budget::Account;
@@ -30,6 +29,7 @@ use crate::config::{Config, QueueLimits};
 use crate::conn::Conn;
 use crate::mailbox::Mailbox;
 use crate::pool::Pool;
+use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, fence};
 
 /// Whose session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

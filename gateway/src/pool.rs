@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use fastway::buffers::Buffers;
-use parking_lot::Mutex;
 
 use crate::config::{MemPoolConfig, MemPoolType};
+use crate::sync::{Mutex, thread_local};
 
 /// How often [`Pool::trim`] should be called.
 pub(crate) const TRIM_INTERVAL: Duration = Duration::from_secs(10);
@@ -241,7 +241,7 @@ mod tests {
 
     impl Pool {
         /// Buffers of one class that lie unused: on the shelf, and in the calling thread's cache.
-        fn unused(&self, class_bytes: usize) -> (usize, usize) {
+        pub(crate) fn unused(&self, class_bytes: usize) -> (usize, usize) {
             let (index, _) = self.0.class_for(class_bytes).unwrap();
             match &self.0.store {
                 Store::Sync { id, shelves } => {
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_pool_that_is_gone_leaves_no_cache_behind() {
-        let caches = || CACHES.with_borrow(Vec::len);
+        let caches = || CACHES.with(|caches| caches.borrow().len());
         let (first, second) = (pool(MemPoolType::Sync), pool(MemPoolType::Sync));
         for pool in [&first, &second] {
             pool.give(pool.buffer(64));

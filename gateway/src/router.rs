@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use fastway::command::ToEndpoint;
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use crate::budget::Debtor;
 use crate::conn::{Conn, ConnIds};
 use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
+use crate::sync::Mutex;
 
 /// Everybody who is connected to one gateway.
 #[derive(Debug)]

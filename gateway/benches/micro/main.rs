@@ -43,6 +43,8 @@ mod router;
 mod session;
 #[path = "../../src/size.rs"]
 mod size;
+#[path = "../../src/sync.rs"]
+mod sync;
 
 use std::hint::black_box;
 use std::sync::Arc;
