@@ -1,0 +1,46 @@
+//! Commands in both directions.
+
+use std::fmt::Debug;
+
+use fastway::command::{CommandError, CommandFrame, ToEndpoint, ToGateway};
+use fastway::frame::{MaxPacket, Split, split};
+
+/// Any message is a command, or an error that says what is wrong with it; and a command means the same when it is said
+/// again.
+pub fn commands(message: &[u8]) {
+    check(message, ToGateway::decode, ToGateway::encode);
+    check(message, ToEndpoint::decode, ToEndpoint::encode);
+}
+
+fn check<C: Copy + Debug + PartialEq>(
+    message: &[u8],
+    decode: fn(&[u8]) -> Result<C, CommandError>,
+    encode: fn(C) -> CommandFrame,
+) {
+    let command = match decode(message) {
+        Ok(command) => command,
+        Err(error) => return check_error(message, error),
+    };
+    let encoded = encode(command);
+    let smallest = MaxPacket::new(MaxPacket::SMALLEST).expect("the smallest limit is one");
+    let Ok(Split::Frame(frame, [])) = split(encoded.as_ref(), smallest) else {
+        panic!("{command:?} is not encoded as one frame");
+    };
+    assert_eq!(frame.conn(), None);
+    assert!(message.starts_with(frame.message()), "{command:?} leaves out what was not ignored");
+    assert_eq!(decode(frame.message()), Ok(command));
+}
+
+fn check_error(message: &[u8], error: CommandError) {
+    let is_true = match (error, message.split_first()) {
+        (CommandError::NoType, None) => true,
+        (CommandError::UnknownType(said), Some((is, _))) => said == *is && said > 5,
+        (CommandError::WrongDirection(said), Some((is, _))) => said == *is && said < 4,
+        (CommandError::TooShort { command_type, needed, actual }, Some((is, arguments))) => {
+            command_type == *is && actual == arguments.len() && actual < needed && needed <= 8
+        }
+        (CommandError::ZeroConnId(said), Some((is, arguments))) => said == *is && arguments[..4] == [0; 4],
+        _ => false,
+    };
+    assert!(is_true, "{error:?}");
+}
