@@ -99,6 +99,11 @@ impl Dispatch {
 
     /// Rules 5, 6 and 15.
     fn forward(&mut self, id: ConnId, run: &mut Run<'_>) -> Flow {
+        if self.conns.get(id).is_none() {
+            // It may have opened since the turn began, by this very batch of frames perhaps. The answer would come behind
+            // the news of that, and be taken for the end of it.
+            self.collect(None);
+        }
         let pushed = match self.conns.get(id) {
             Some(conn) => conn.outbox(self.side.other()).forward(conn, run, &self.outbox),
             None => Push::Gone,

@@ -47,6 +47,19 @@ async fn rule_5_the_largest_packet_is_legal() {
     tokio::join!(server.send(&largest), client.expect(&largest));
 }
 
+/// The number of a connection can be guessed before `Accept` has come. A `Close` for it, which would come behind the
+/// `Accept`, would be taken for the end of a connection that is open.
+#[tokio::test]
+async fn rule_6_a_connection_that_was_dialled_just_before_is_known() {
+    let gateway = TestGateway::start(config()).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    client.send([wire::dial(7), wire::data(1, b"early")].concat()).await;
+    client.expect(wire::accept(1, 7)).await;
+    server.expect(wire::connect(1, 1)).await;
+    server.expect(wire::data(1, b"early")).await;
+    client.expect_nothing().await;
+}
+
 #[tokio::test]
 async fn rule_5_connections_of_one_client_do_not_mix() {
     let gateway = TestGateway::start(config()).await;
