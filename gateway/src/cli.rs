@@ -3,6 +3,7 @@
 //! Exit codes: 0 stopped in good order, 1 could not run (a port is taken), 2 wrong usage or configuration, found
 //! before anything is bound, 130 or 143 ended at once by a second signal.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -264,6 +265,11 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// What these arguments mean, the first of which is the name of the program. Reads the environment too.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Config> {
+    Cli::try_parse_from(args)?.config()
+}
+
 /// The one sentence that says why there is no gateway.
 fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
     // If nobody reads it, there is still the exit code.
@@ -508,7 +514,7 @@ mod tests {
     use super::*;
 
     fn config(args: &[&str]) -> anyhow::Result<Config> {
-        Cli::try_parse_from([&["gateway"], args].concat())?.config()
+        parse([&["gateway"], args].concat().into_iter().map(OsString::from))
     }
 
     #[test]

@@ -118,3 +118,9 @@ pub use size::Size;
 pub fn cli_main() -> std::process::ExitCode {
     cli::main()
 }
+
+/// What the flags of the binary `gateway` mean: for the fuzzer.
+#[doc(hidden)]
+pub fn parse_flags(args: impl IntoIterator<Item = std::ffi::OsString>) -> anyhow::Result<Config> {
+    cli::parse(args)
+}
