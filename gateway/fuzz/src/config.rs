@@ -15,7 +15,7 @@ use fastway_gateway::{
 };
 
 /// Those that take a value, but for the file: a fuzzer does not open any.
-const FLAGS: [&str; 28] = [
+const FLAGS: [&str; 37] = [
     "--client-addr",
     "--client-max-conn",
     "--client-buffer-size",
@@ -44,6 +44,15 @@ const FLAGS: [&str; 28] = [
     "--allow-no-auth",
     "--reuse-port",
     "--",
+    "--client-stall-timeout",
+    "--max-clients",
+    "--max-clients-per-ip",
+    "--accept-rate",
+    "--dial-rate",
+    "--command-rate",
+    "--server-allow",
+    "--frame-timeout",
+    "--max-buffered-bytes",
 ];
 
 const UNITS: [&str; 14] = ["", "B", "K", "M", "G", "MB", "ns", "us", "ms", "s", "m", "h", "d", "y"];
@@ -168,6 +177,7 @@ fn check_settings(settings: &Settings) {
             buffer_bytes: settings.buffers[0].get(),
             keepalive: keepalive(client_ping, client_idle),
             queue: queue(settings.queues[0]),
+            ..ClientConfig::default()
         },
         server: ServerConfig {
             addr: settings.server_addr,
@@ -178,6 +188,7 @@ fn check_settings(settings: &Settings) {
             keepalive: keepalive(server_ping, server_idle),
             queue: queue(settings.queues[1]),
             stall_timeout,
+            ..ServerConfig::default()
         },
         max_packet: MaxPacket::new(settings.max_packet).unwrap_or_default(),
         reuse_port: false,
@@ -189,6 +200,7 @@ fn check_settings(settings: &Settings) {
             max_chunk_bytes: settings.chunks[1].get(),
             page_bytes: settings.page.get(),
         },
+        ..Config::default()
     };
     match config.check() {
         Ok(()) => start_and_stop(config),

@@ -79,6 +79,7 @@ impl Limits {
                 buffer_bytes: square(self.buffers),
                 keepalive: KeepaliveConfig::every(millis(self.client_ping)),
                 queue: queue(&self.client_queue),
+                ..ClientConfig::default()
             },
             server: ServerConfig {
                 addr: "10.0.0.1:2".parse().expect("an address"),
@@ -89,6 +90,7 @@ impl Limits {
                 keepalive: KeepaliveConfig::every(millis(self.server_ping)),
                 queue: queue(&self.server_queue),
                 stall_timeout: millis(self.stall) + Duration::from_millis(1),
+                ..ServerConfig::default()
             },
             max_packet,
             reuse_port: false,
@@ -100,6 +102,7 @@ impl Limits {
                 max_chunk_bytes: 2048,
                 page_bytes: 4096,
             },
+            ..Config::default()
         }
     }
 }
