@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 /// The rules of one gateway, and who is there already.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    pace: Option<(Rate, Mutex<Bucket>)>,
+    pace: Option<Mutex<Bucket>>,
     per_address: Option<Arc<PerAddress>>,
     server_allow: Vec<ipnet::IpNet>,
 }
@@ -27,7 +27,7 @@ impl Admission {
         let pace = Rate::new(config.client.accept_rate);
         let per_address = NonZeroUsize::new(config.client.max_clients_per_ip);
         Self {
-            pace: pace.map(|rate| (rate, Mutex::new(Bucket::full(Instant::now())))),
+            pace: pace.map(|rate| Mutex::new(Bucket::full(rate, Instant::now()))),
             per_address: per_address.map(|most| Arc::new(PerAddress { most, clients: Mutex::default() })),
             server_allow: config.server.allow.clone(),
         }
@@ -36,9 +36,9 @@ impl Admission {
     /// Waits for as long as the rate of clients wants. Those who come meanwhile wait in the kernel's queue: to turn them
     /// away would only make them come again, and the sooner.
     pub(crate) async fn pace(&self) {
-        if let Some((rate, bucket)) = &self.pace {
+        if let Some(bucket) = &self.pace {
             let now = Instant::now();
-            let at = bucket.lock().take(*rate, now);
+            let at = bucket.lock().take(now);
             if at > now {
                 sleep_until(at).await;
             }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use fastway::command::{CommandError, ToEndpoint, ToGateway};
+use fastway::command::{ToEndpoint, ToGateway};
 use fastway::frame::HEADER_BYTES;
 use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
@@ -16,25 +16,16 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::conn::{Conn, ConnTable};
 use crate::outbox::{Cut, News, Outbox, Push};
-use crate::rate::{Bucket, Rate};
+use crate::rate::Bucket;
 use crate::refusal::Refusal;
 use crate::router::Dialled;
-use crate::session::SessionConfig;
+use crate::session::{End, SessionConfig};
 
-/// What a peer may not do, and is cut off for.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Offence {
-    #[error(transparent)]
-    Malformed(#[from] CommandError),
-    #[error("more commands than --command-rate allows")]
-    CommandRate,
-}
-
-/// What is left of the rates of one client.
+/// What one client may do, as far as there are limits.
 #[derive(Debug)]
 struct Rates {
-    dials: Bucket,
-    commands: Bucket,
+    dials: Option<Bucket>,
+    commands: Option<Bucket>,
 }
 
 /// One session's view of the gateway.
@@ -55,9 +46,10 @@ impl Dispatch {
     pub(crate) fn new(outbox: Arc<Outbox>, config: Arc<SessionConfig>, now: Instant) -> Self {
         let keepalive = Keepalive::new(config.keepalive.clone(), now);
         let side = outbox.owner().side();
-        let is_limited = config.dial_rate.is_some() || config.command_rate.is_some();
-        let rates =
-            is_limited.then(|| Box::new(Rates { dials: Bucket::full(now), commands: Bucket::full(now) }));
+        let [dials, commands] =
+            [config.dial_rate, config.command_rate].map(|rate| Some(Bucket::full(rate?, now)));
+        let is_limited = dials.is_some() || commands.is_some();
+        let rates = is_limited.then(|| Box::new(Rates { dials, commands }));
         Self { outbox, config, side, conns: ConnTable::default(), dialled: 0, rates, keepalive }
     }
 
@@ -86,7 +78,7 @@ impl Dispatch {
     }
 
     /// Forwards messages or obeys a command.
-    pub(crate) fn handle(&mut self, run: &mut Run<'_>) -> Result<Flow, Offence> {
+    pub(crate) fn handle(&mut self, run: &mut Run<'_>) -> Result<Flow, End> {
         match run.conn() {
             Some(conn) => Ok(self.forward(conn, run)),
             // A command comes alone.
@@ -99,20 +91,24 @@ impl Dispatch {
 
     /// Rules 5, 6 and 15.
     fn forward(&mut self, id: ConnId, run: &mut Run<'_>) -> Flow {
-        if self.conns.get(id).is_none() {
-            // It may have opened since the turn began, by this very batch of frames perhaps. The answer would come behind
-            // the news of that, and be taken for the end of it.
-            self.collect(None);
-        }
         let pushed = match self.conns.get(id) {
-            Some(conn) => conn.outbox(self.side.other()).forward(conn, run, &self.outbox),
-            None => Push::Gone,
+            Some(conn) => self.push(conn, run),
+            None => {
+                // It may have opened since the turn began, by this very batch of frames perhaps. The answer would come behind
+                // the news of that, and be taken for the end of it.
+                self.collect(None);
+                self.conns.get(id).map_or(Push::Gone, |conn| self.push(conn, run))
+            }
         };
         match pushed {
             Push::Done => Flow::Next,
             Push::Full => Flow::Hold,
             Push::Gone => self.refuse_messages(id, run),
         }
+    }
+
+    fn push(&self, conn: &Conn, run: &mut Run<'_>) -> Push {
+        conn.outbox(self.side.other()).forward(conn, run, &self.outbox)
     }
 
     /// The other end is closed. If this one has not been told yet, this is how it learns; if it has, it sent the
@@ -128,10 +124,10 @@ impl Dispatch {
         Flow::Next
     }
 
-    fn obey(&mut self, command: ToGateway) -> Result<Flow, Offence> {
-        if self.is_above(|config| config.command_rate, |rates| &rates.commands) {
+    fn obey(&mut self, command: ToGateway) -> Result<Flow, End> {
+        if self.is_above(|rates| &mut rates.commands) {
             self.config.refusals.count(Refusal::CommandRate);
-            return Err(Offence::CommandRate);
+            return Err(End::CommandRate);
         }
         let flow = match command {
             ToGateway::Dial { remote } => self.dial(remote),
@@ -152,19 +148,19 @@ impl Dispatch {
         };
         // A command that is held back is offered again, and counts once.
         if flow == Flow::Next {
-            self.spend(|config| config.command_rate, |rates| &mut rates.commands);
+            self.spend(|rates| &mut rates.commands);
         }
         Ok(flow)
     }
 
-    fn is_above(&self, rate: fn(&SessionConfig) -> Option<Rate>, bucket: fn(&Rates) -> &Bucket) -> bool {
-        let limit = rate(&self.config).zip(self.rates.as_deref());
-        limit.is_some_and(|(rate, rates)| !bucket(rates).has_token(rate, Instant::now()))
+    fn is_above(&mut self, limit: fn(&mut Rates) -> &mut Option<Bucket>) -> bool {
+        let bucket = self.rates.as_deref_mut().and_then(|rates| limit(rates).as_mut());
+        bucket.is_some_and(|bucket| !bucket.has_token(Instant::now()))
     }
 
-    fn spend(&mut self, rate: fn(&SessionConfig) -> Option<Rate>, bucket: fn(&mut Rates) -> &mut Bucket) {
-        if let Some((rate, rates)) = rate(&self.config).zip(self.rates.as_deref_mut()) {
-            bucket(rates).take(rate, Instant::now());
+    fn spend(&mut self, limit: fn(&mut Rates) -> &mut Option<Bucket>) {
+        if let Some(bucket) = self.rates.as_deref_mut().and_then(|rates| limit(rates).as_mut()) {
+            bucket.take(Instant::now());
         }
     }
 
@@ -173,7 +169,7 @@ impl Dispatch {
         if !self.outbox.has_room(&self.outbox) {
             return Flow::Hold;
         }
-        if self.is_above(|config| config.dial_rate, |rates| &rates.dials) {
+        if self.is_above(|rates| &mut rates.dials) {
             self.config.refusals.count(Refusal::DialRate);
             return self.reply(ToEndpoint::Refuse { remote });
         }
@@ -189,7 +185,7 @@ impl Dispatch {
             Dialled::Full => Flow::Hold,
         };
         if flow == Flow::Next {
-            self.spend(|config| config.dial_rate, |rates| &mut rates.dials);
+            self.spend(|rates| &mut rates.dials);
         }
         flow
     }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, Alarms};
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::dispatch::{Dispatch, Offence};
+use crate::dispatch::Dispatch;
 use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
 use crate::pool::Pool;
 use crate::rate::Rate;
@@ -142,15 +142,6 @@ impl End {
     /// Whether the peer broke the protocol, as opposed to having gone or being too slow.
     pub(crate) fn is_violation(&self) -> bool {
         matches!(self, Self::Frame(_) | Self::Command(_) | Self::UnfinishedFrame | Self::CommandRate)
-    }
-}
-
-impl From<Offence> for End {
-    fn from(offence: Offence) -> Self {
-        match offence {
-            Offence::Malformed(error) => Self::Command(error),
-            Offence::CommandRate => Self::CommandRate,
-        }
     }
 }
 
@@ -302,7 +293,7 @@ impl<S: Stream> Session<S> {
                     return Err(End::Failed(error));
                 }
                 Err(ReadError::Frame(error)) => return Err(error.into()),
-                Err(ReadError::Handler(error)) => return Err(error.into()),
+                Err(ReadError::Handler(end)) => return Err(end),
             }
         }
         cx.waker().wake_by_ref();
