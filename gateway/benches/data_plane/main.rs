@@ -37,6 +37,10 @@ mod machine;
 mod nofile;
 #[path = "../common/process.rs"]
 mod process;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/results.rs"]
+mod results;
 #[path = "../common/served.rs"]
 mod served;
 #[path = "../common/text.rs"]
@@ -60,31 +64,17 @@ mod work;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use clap::Parser as _;
 use fastway_loadgen::floor::Floor;
 
 use crate::options::Options;
 use crate::report::Report;
 
 fn main() -> ExitCode {
-    // `cargo test` builds benches and may run them with this flag: then there is nothing to measure.
-    if std::env::args().any(|arg| arg == "--test") {
-        return ExitCode::SUCCESS;
-    }
-    let options = Options::parse();
-    let done = match &options.role.crowd {
+    program::run(|options: &Options| match &options.role.crowd {
         Some(crowd) => crowd::play(crowd).map(|()| true),
         None if options.role.floor => floor().map(|()| true),
-        None => bench(&options),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+        None => bench(options),
+    })
 }
 
 /// Measures everything that was asked for. Whether it is as it should be.

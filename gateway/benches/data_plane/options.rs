@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::results::json_path;
 use crate::served::GatewayOptions;
 
 /// How close the gateway is to the floor: the least that forwarding takes with epoll on one thread.
@@ -83,13 +84,7 @@ impl Options {
 
     /// Where the values go.
     pub(crate) fn json(&self) -> anyhow::Result<PathBuf> {
-        if let Some(path) = &self.json {
-            return Ok(path.clone());
-        }
-        // This program is `release/deps/data_plane-HASH` in the target folder.
-        let program = std::env::current_exe()?;
-        let folder = program.ancestors().nth(3).unwrap_or(&program);
-        Ok(folder.join("data-plane.json"))
+        json_path(self.json.as_deref(), "data-plane.json")
     }
 }
 

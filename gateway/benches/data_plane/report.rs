@@ -1,12 +1,13 @@
 //! What was measured: a table on stdout as it comes, and everything as JSON.
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::plot;
+use crate::results::{progress, write_json};
 use crate::series::Compared;
 use crate::text::{grouped, significant};
 
@@ -98,11 +99,6 @@ impl Absolute {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(options: &'a Options) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(
-            ProgressStyle::with_template("{spinner} {msg}: {prefix}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-        );
         Self {
             version: VERSION,
             machine: Machine::here(),
@@ -114,7 +110,7 @@ impl<'a> Report<'a> {
             idle: Vec::new(),
             growth: Vec::new(),
             options,
-            bar,
+            bar: progress(),
         }
     }
 
@@ -168,8 +164,7 @@ impl<'a> Report<'a> {
     pub(crate) fn finish(self) -> anyhow::Result<bool> {
         self.bar.finish_and_clear();
         let path = self.options.json()?;
-        std::fs::write(&path, serde_json::to_vec_pretty(&self)?)
-            .with_context(|| format!("--json {} cannot be written", path.display()))?;
+        write_json(&path, &self)?;
         if let Some(folder) = &self.options.svg {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("--svg {} cannot be made", folder.display()))?;

@@ -40,6 +40,10 @@ mod machine;
 mod nofile;
 #[path = "../common/process.rs"]
 mod process;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/results.rs"]
+mod results;
 #[path = "../common/served.rs"]
 mod served;
 #[path = "../common/slow.rs"]
@@ -66,7 +70,6 @@ mod witness;
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use clap::Parser as _;
 
 use crate::options::Options;
 use crate::report::Report;
@@ -84,23 +87,10 @@ const ROWS: [(&str, Measure); 5] = [
 ];
 
 fn main() -> ExitCode {
-    // `cargo test` builds benches and may run them with this flag: then there is nothing to measure.
-    if std::env::args().any(|arg| arg == "--test") {
-        return ExitCode::SUCCESS;
-    }
-    let options = Options::parse();
-    let done = match &options.restless {
+    program::run(|options: &Options| match &options.restless {
         Some(role) => restless::play(role).map(|()| true),
-        None => bench(&options),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+        None => bench(options),
+    })
 }
 
 /// Measures everything that was asked for. Whether it is as it should be.

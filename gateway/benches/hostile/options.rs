@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use fastway_loadgen::Plan;
 
+use crate::results::json_path;
 use crate::served::GatewayOptions;
 
 /// What peers that mean no good can do to the gateway, and to those who share it with them.
@@ -75,12 +76,6 @@ impl Options {
 
     /// Where the values go.
     pub(crate) fn json(&self) -> anyhow::Result<PathBuf> {
-        if let Some(path) = &self.json {
-            return Ok(path.clone());
-        }
-        // This program is `release/deps/hostile-HASH` in the target folder.
-        let program = std::env::current_exe()?;
-        let folder = program.ancestors().nth(3).unwrap_or(&program);
-        Ok(folder.join("hostile.json"))
+        json_path(self.json.as_deref(), "hostile.json")
     }
 }

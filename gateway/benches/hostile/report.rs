@@ -1,11 +1,11 @@
 //! What was measured: a table on stdout as it comes, and everything as JSON.
 
-use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::options::Options;
+use crate::results::{progress, write_json};
 use crate::text::significant;
 use crate::turns::Compared;
 
@@ -55,11 +55,6 @@ pub(crate) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(options: &'a Options) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(
-            ProgressStyle::with_template("{spinner} {msg}: {prefix}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-        );
         Self {
             version: VERSION,
             machine: Machine::here(),
@@ -70,7 +65,7 @@ impl<'a> Report<'a> {
             results: Vec::new(),
             failures: Vec::new(),
             options,
-            bar,
+            bar: progress(),
         }
     }
 
@@ -156,8 +151,7 @@ impl<'a> Report<'a> {
     pub(crate) fn finish(self) -> anyhow::Result<bool> {
         self.bar.finish_and_clear();
         let path = self.options.json()?;
-        std::fs::write(&path, serde_json::to_vec_pretty(&self)?)
-            .with_context(|| format!("--json {} cannot be written", path.display()))?;
+        write_json(&path, &self)?;
         println!("\nall values are in {}", path.display());
         Ok(self.failures.is_empty() && self.results.iter().all(|line| line.met))
     }

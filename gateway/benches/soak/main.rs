@@ -39,6 +39,8 @@ mod machine;
 mod nofile;
 #[path = "../common/process.rs"]
 mod process;
+#[path = "../common/program.rs"]
+mod program;
 #[path = "../common/slow.rs"]
 mod slow;
 #[path = "../common/text.rs"]
@@ -62,7 +64,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use fastway::command::ToGateway;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -88,20 +89,11 @@ const PRINTING: u32 = 10;
 const LEAVING: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    // `cargo test` builds benches and may run them with this flag: then there is nothing to try.
-    if std::env::args().any(|arg| arg == "--test") {
-        return ExitCode::SUCCESS;
-    }
-    let options = Options::parse();
-    let done = if options.gateway { child::serve(&options).map(|()| true) } else { soak(&options) };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    program::run(
+        |options: &Options| {
+            if options.gateway { child::serve(options).map(|()| true) } else { soak(options) }
+        },
+    )
 }
 
 /// Whether nothing was found.
