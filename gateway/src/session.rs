@@ -173,6 +173,8 @@ pub(crate) struct Session<S> {
     /// The session is to end for this reason, after so many more bytes at most: what the peer had sent before is
     /// still delivered (rule 9).
     ending: Option<Box<(End, usize)>>,
+    /// A ping was queued since the peer last took something.
+    ping_waits: bool,
     /// The peer was told that nothing more comes.
     hung_up: bool,
 }
@@ -190,6 +192,7 @@ impl<S: Stream> Session<S> {
             unfinished: None,
             said: now,
             ending: None,
+            ping_waits: false,
             hung_up: false,
         }
     }
@@ -251,13 +254,14 @@ impl<S: Stream> Session<S> {
         }
     }
 
-    /// Ends the session when what has arrived from the peer is read.
+    /// Ends the session when what has arrived from the peer is read. The first reason counts, but what cannot be written is
+    /// dropped whatever it was: nobody may go on waiting for room, least of all this session itself.
     fn end_after_reading(&mut self, end: End) {
+        if !end.is_orderly() {
+            self.dispatch.outbox().break_off(&mut self.batch);
+        }
         if self.ending.is_none() {
             self.dispatch.unregister();
-            if !end.is_orderly() {
-                self.dispatch.outbox().break_off(&mut self.batch);
-            }
             self.ending = Some(Box::new((end, LAST_BYTES)));
         }
     }
@@ -362,6 +366,7 @@ impl<S: Stream> Session<S> {
             match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => {
                     self.blocked = None;
+                    self.ping_waits = false;
                     self.said = Instant::now();
                 }
                 Poll::Ready(Err(error)) => {
@@ -434,7 +439,9 @@ impl<S: Stream> Session<S> {
     fn remind(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), End> {
         self.dispatch.keepalive.heard(now);
         if self.reminder().is_some_and(|at| now >= at) {
-            self.dispatch.keepalive.ask(now);
+            if !self.ping_waits {
+                self.dispatch.keepalive.ask(now);
+            }
             self.ping(cx)?;
         }
         self.set_reminder();
@@ -457,10 +464,14 @@ impl<S: Stream> Session<S> {
         self.alarm.set_by(at, self.dispatch.outbox(), &self.dispatch.config().alarms);
     }
 
+    /// One ping that waits is enough: a peer that takes nothing gets no more of them, however long that lasts.
     fn ping(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         // Also if it does not get through: one is enough for this interval.
         self.said = Instant::now();
-        self.dispatch.outbox().reply(ToEndpoint::Ping);
+        if !self.ping_waits {
+            self.ping_waits = true;
+            self.dispatch.outbox().reply(ToEndpoint::Ping);
+        }
         self.write(cx)
     }
 

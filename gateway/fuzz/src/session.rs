@@ -32,6 +32,7 @@ const MOST_ROUNDS: usize = 64;
 /// Bytes on the wire.
 const LONGEST_COMMAND: usize = 17;
 const CLOSE: usize = 13;
+const PING: usize = 9;
 
 /// Well beyond all timeouts of the gateway, and no more than virtual time.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -199,11 +200,11 @@ impl Stage {
         self.peers.iter().map(|peer| peer.heard.len() + peer.sent.len()).sum()
     }
 
-    /// Beyond the limits there is room for commands: the last one that had room, and one for each virtual connection that
-    /// ends.
+    /// Beyond the limits there is room for commands: the last one that had room, one for each virtual connection that
+    /// ends, and a ping.
     fn queues_are_bounded(&self) {
         let (counts, dials) = (self.handle.counts(), self.peers.iter().map(Peer::dials).sum::<usize>());
-        let most = |sessions: usize, limit: usize| sessions * (limit + LONGEST_COMMAND + dials * CLOSE);
+        let most = |sessions: usize, limit: usize| sessions * (limit + LONGEST_COMMAND + dials * CLOSE + PING);
         let most = most(counts.clients, self.config.client.queue.bytes)
             + most(counts.servers, self.config.server.queue.bytes);
         assert!(counts.queued_bytes <= most, "{counts:?}, but queues may have {most} bytes");

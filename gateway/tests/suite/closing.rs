@@ -187,6 +187,25 @@ async fn rule_9_everything_that_a_held_back_server_had_sent_is_delivered_then_cl
     }
 }
 
+/// What it is told is not written any more, so room for that will never come: it is to be dropped, or the server would wait
+/// for itself until the gateway stops.
+#[tokio::test]
+async fn rule_9_a_server_that_is_taken_over_and_gone_while_it_is_held_back_leaves_nothing() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| config.server.queue.messages = 5)).await;
+    let (mut client, mut server) = (gateway.client().await, gateway.server(7).await);
+    let conn = client.open(7, &mut server).await;
+    let mut newer = gateway.stranger().await;
+    let challenge: [u8; 8] = newer.read_exact().await;
+    // All in one turn, so that the gateway learns of the takeover first.
+    newer.send(hello(challenge, KEY, 7)).await;
+    server.send([wire::data(999, b"").repeat(100), wire::data(conn, b"last words")].concat()).await;
+    drop(server);
+    client.expect(wire::data(conn, b"last words")).await;
+    client.expect(wire::close(conn)).await;
+    drop((client, newer));
+    gateway.nothing_is_left().await;
+}
+
 /// More than any one read takes, and as much as kernels keep for one connection: the client was held back while it sent.
 #[tokio::test(start_paused = true)]
 async fn rule_9_megabytes_that_a_held_back_client_had_sent_are_delivered_when_it_is_cut_off() {

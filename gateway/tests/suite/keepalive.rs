@@ -274,6 +274,29 @@ async fn rule_13_a_peer_that_the_gateway_has_stopped_reading_is_not_silent() {
     assert!((115..=120).contains(&pings), "{pings} signs of life in an hour, one every 30 s");
 }
 
+/// A server that is held back by its own queue, since it does not read the answers: reminding it again and again would make
+/// that queue longer and longer.
+#[tokio::test(start_paused = true)]
+async fn rule_13_a_peer_that_takes_nothing_has_one_ping_in_its_queue() {
+    let gateway = TestGateway::start_in_memory(config_with(|config| {
+        config.server.queue.messages = 10;
+        config.server.stall_timeout = HOUR * 2;
+    }))
+    .await;
+    let mut server = gateway.server(7).await;
+    // The answers are more than the network holds.
+    let sending = tokio::spawn(async move {
+        server.send(wire::data(99, b"").repeat(20_000)).await;
+        server
+    });
+    sleep(SECOND * 20).await;
+    let before = gateway.handle.counts().queued_bytes;
+    assert!(before > 0 && !sending.is_finished(), "the server is held back");
+    sleep(HOUR).await;
+    assert_eq!(gateway.handle.counts().queued_bytes - before, wire::ping().len());
+    sending.abort();
+}
+
 /// It has said a lot since it heard something, and its own ping is not read: an interval after the gateway has said something
 /// it says something again, or a client that waits for two intervals would have given it up. A little that gets through
 /// now and then changes nothing about that.
