@@ -8,7 +8,7 @@
 //! what they write. One shard's number alone means nothing, and can be below zero; their sum is right at all times.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use crate::log_limit::LogLimit;
 use crate::outbox::{Cut, Outbox};
 use crate::refusal::{Refusal, Refusals};
 use crate::router::Router;
+use crate::sync::AtomicIsize;
 
 /// Of a limit of so many, …
 const PARTS: usize = 10;

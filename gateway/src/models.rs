@@ -10,6 +10,7 @@
 //! runtime that polls it are stand-ins ([`Session`], [`Task`]).
 
 mod buffers;
+mod debts;
 mod lives;
 mod locks;
 mod room;
@@ -118,6 +119,9 @@ fn client_outbox(number: u32, limits: QueueLimits, mailbox: &Arc<Mailbox>) -> Ar
 fn server_outbox(limits: QueueLimits, mailbox: &Arc<Mailbox>) -> Arc<Outbox> {
     outbox(Owner::Server(SERVER), limits, mailbox)
 }
+
+/// The bytes of one message of one byte.
+const MESSAGE_BYTES: usize = 9;
 
 /// What a peer sends: messages of one byte each, from `first` on.
 fn messages(conn: ConnId, first: u8, count: u8) -> Vec<u8> {
@@ -282,4 +286,20 @@ fn joined(router: &Arc<Router>, mailboxes: [&Arc<Mailbox>; 2]) -> (Session, Sess
     (client.turn(), server.turn());
     let conn = client.heard()[0].opens().unwrap();
     (client, server, conn)
+}
+
+/// An owner that collects, and then does something with what it has.
+fn own(outbox: &Arc<Outbox>, mut is_done: impl FnMut(&mut Batch, Option<Cut>) -> bool) {
+    let task = Task::new();
+    outbox.woken_by(&task.waker());
+    let mut batch = Batch::default();
+    loop {
+        let cut = outbox.collect(Some(&mut batch), |_| ());
+        if is_done(&mut batch, cut) {
+            return;
+        }
+        if batch.is_empty() {
+            task.sleep();
+        }
+    }
 }

@@ -7,17 +7,17 @@
 #[cfg(not(all(test, fastway_model)))]
 pub(crate) use {
     parking_lot::{Mutex, MutexGuard},
-    std::sync::atomic::{AtomicBool, AtomicU32, fence},
+    std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, fence},
     std::thread_local,
 };
 
 #[cfg(all(test, fastway_model))]
-pub(crate) use self::model::{AtomicBool, AtomicU32, Mutex, MutexGuard, fence, thread_local};
+pub(crate) use self::model::{AtomicBool, AtomicIsize, AtomicU32, Mutex, MutexGuard, fence, thread_local};
 
 #[cfg(all(test, fastway_model))]
 mod model {
     pub(crate) use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicU32, fence};
+    pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicU32, fence};
 
     use std::sync::atomic::Ordering;
 

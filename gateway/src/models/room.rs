@@ -48,25 +48,6 @@ fn limit(messages: usize) -> QueueLimits {
     QueueLimits { messages, ..AMPLE }
 }
 
-/// An owner that collects, and then does something with what it has.
-fn own(outbox: &Arc<Outbox>, mut is_done: impl FnMut(&mut Batch, Option<Cut>) -> bool) {
-    let task = Task::new();
-    outbox.woken_by(&task.waker());
-    let mut batch = Batch::default();
-    loop {
-        let cut = outbox.collect(Some(&mut batch), |_| ());
-        if is_done(&mut batch, cut) {
-            return;
-        }
-        if batch.is_empty() {
-            task.sleep();
-        }
-    }
-}
-
-/// The bytes of one message of one byte.
-const MESSAGE_BYTES: usize = 9;
-
 #[test]
 fn a_client_that_a_server_holds_back_goes_on_when_it_writes() {
     explore_up_to(3, || {
