@@ -1,11 +1,12 @@
-//! Clients that never read while a server floods them: the gateway cuts them off (rule 14), and they come again.
+//! Clients that a server floods. Those that never read are cut off by the gateway (rule 14), and come again; those that do read
+//! show what the flood alone costs.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use fastway::command::{ToEndpoint, ToGateway};
 use fastway::frame;
 use fastway::id::ConnId;
@@ -44,6 +45,7 @@ pub(crate) struct Slow {
     pub(crate) clients: usize,
     /// Messages that each of them is sent a second.
     pub(crate) rate: f64,
+    pub(crate) read: bool,
 }
 
 impl Slow {
@@ -62,7 +64,11 @@ impl Slow {
         tasks.spawn(flood(writing, flooded.clone(), self.rate, pings));
         let addr: SocketAddr = target.client_addr.parse().context("the gateway's address is one")?;
         for _ in 0..self.clients {
-            tasks.spawn(never_read(addr, self.server, flooded.clone(), cut_offs.clone()));
+            if self.read {
+                tasks.spawn(read(addr, self.server));
+            } else {
+                tasks.spawn(never_read(addr, self.server, flooded.clone(), cut_offs.clone()));
+            }
         }
         // None of them ends by itself, unless something is wrong.
         match stop.run_until_cancelled(tasks.join_next()).await.flatten() {
@@ -193,6 +199,14 @@ async fn never_read(
         flooded.ended(conn).await;
         cut_offs.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Dials, and reads whatever comes.
+async fn read(addr: SocketAddr, server: u32) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(addr).await.context("a client that reads cannot connect")?;
+    wire::dial(&mut stream, server).await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    bail!("the gateway closed a client that reads what it is flooded with")
 }
 
 async fn connect(addr: SocketAddr) -> std::io::Result<TcpStream> {

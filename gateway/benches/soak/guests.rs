@@ -26,7 +26,7 @@ const VISITORS: u64 = 40;
 const RESIDENTS: u64 = 20;
 
 /// Clients that never read, and the messages that each of them is sent a second.
-const SLOW: Slow = Slow { server: 1000, clients: 20, rate: 500.0 };
+const SLOW: Slow = Slow { server: 1000, clients: 20, rate: 500.0, read: false };
 
 /// The ID of a server that reads slowly, the clients that flood it, and how long a flood lasts, in ms.
 const SLOW_SERVER: u32 = 1001;
