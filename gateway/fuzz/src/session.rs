@@ -204,7 +204,8 @@ impl Stage {
     /// ends, and a ping.
     fn queues_are_bounded(&self) {
         let (counts, dials) = (self.handle.counts(), self.peers.iter().map(Peer::dials).sum::<usize>());
-        let most = |sessions: usize, limit: usize| sessions * (limit + LONGEST_COMMAND + dials * CLOSE + PING);
+        let most =
+            |sessions: usize, limit: usize| sessions * (limit + LONGEST_COMMAND + dials * CLOSE + PING);
         let most = most(counts.clients, self.config.client.queue.bytes)
             + most(counts.servers, self.config.server.queue.bytes);
         assert!(counts.queued_bytes <= most, "{counts:?}, but queues may have {most} bytes");
