@@ -45,6 +45,7 @@ pub(crate) struct Slow {
     pub(crate) clients: usize,
     /// Messages that each of them is sent a second.
     pub(crate) rate: f64,
+    /// They do read, and are not slow at all.
     pub(crate) read: bool,
 }
 

@@ -90,15 +90,21 @@ fn two_clients_that_a_server_holds_back_both_go_on() {
     });
 }
 
+/// A client with room for one message, to whom a server sends two.
+fn burst() -> (Arc<Outbox>, JoinHandle<()>) {
+    let mailbox = Arc::default();
+    let (client, ids) = (client_outbox(1, limit(1), &mailbox), ConnIds::after(0));
+    let sender = Sender::new(server_outbox(AMPLE, &mailbox), &client, &ids);
+    let to = client.clone();
+    let sending = spawn(move || assert_eq!(sender.send(&[1, 1], &to), Push::Done));
+    (client, sending)
+}
+
 /// A burst within one turn: the client's session writes it, the server goes on.
 #[test]
 fn a_server_that_a_client_holds_back_goes_on_when_it_writes() {
     explore(|| {
-        let mailbox = Arc::default();
-        let (client, ids) = (client_outbox(1, limit(1), &mailbox), ConnIds::after(0));
-        let sender = Sender::new(server_outbox(AMPLE, &mailbox), &client, &ids);
-        let to = client.clone();
-        let sending = spawn(move || assert_eq!(sender.send(&[1, 1], &to), Push::Done));
+        let (client, sending) = burst();
         let mut wire = Vec::new();
         own(&client, |batch, cut| {
             assert_eq!(cut, None, "it takes everything");
@@ -113,11 +119,7 @@ fn a_server_that_a_client_holds_back_goes_on_when_it_writes() {
 #[test]
 fn a_server_that_a_client_holds_back_goes_on_when_its_socket_blocks() {
     explore(|| {
-        let mailbox = Arc::default();
-        let (client, ids) = (client_outbox(1, limit(1), &mailbox), ConnIds::after(0));
-        let sender = Sender::new(server_outbox(AMPLE, &mailbox), &client, &ids);
-        let to = client.clone();
-        let sending = spawn(move || assert_eq!(sender.send(&[1, 1], &to), Push::Done));
+        let (client, sending) = burst();
         let task = Task::new();
         client.woken_by(&task.waker());
         let mut batch = Batch::default();

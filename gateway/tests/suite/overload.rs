@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastway::keepalive::KeepaliveConfig;
-use fastway_gateway::{Config, Counts, QueueLimits, Refusal};
+use fastway_gateway::{Config, QueueLimits, Refusal};
 use tokio::time::{Instant, sleep};
 
 use super::support::{TestGateway, config_with, threads, wire};
@@ -92,10 +92,13 @@ async fn halves_of_frames_count_and_are_cut_off() {
     assert_eq!(gateway.handle.refusals(Refusal::Debt), 0);
     // Servers get in all the same: what waits for one can only go away by it.
     let mut server = gateway.server(7).await;
-    server.send(&half).await;
-    // How far it goes down then depends on how much of the last half is there at that moment.
-    let is_relieved = |counts: Counts| counts.clients < 9 && counts.buffered_bytes < 4 * MIB;
-    gateway.until("the first ones went", is_relieved).await;
+    // What goes over the limit comes in one piece: what came behind that would be added to what is left.
+    server.send(&half[..190_000]).await;
+    gateway
+        .until("it is nearly full", |counts| counts.buffered_bytes == 8 * half.len() + 400_000 + 190_000)
+        .await;
+    server.send(&half[190_000..200_000]).await;
+    gateway.until("the first ones went", |counts| counts.buffered_bytes <= 4 * MIB / 10 * 9).await;
     assert!(gateway.handle.refusals(Refusal::Debt) >= 1);
     drop((clients, one_more, server));
     gateway.nothing_is_left().await;
