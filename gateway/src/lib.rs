@@ -62,7 +62,7 @@
 //!
 //! | file | what it owns |
 //! |---|---|
-//! | `cli.rs`, `config.rs`, `size.rs` | what was typed, what was meant |
+//! | `cli.rs` and `cli/`, `config.rs`, `size.rs` | what was typed, what was meant |
 //! | `gateway.rs` | binding, starting the shards, stopping |
 //! | `listener.rs` | accepting, the server handshake |
 //! | `shard.rs` | how sessions begin and end on one thread |

@@ -1,0 +1,88 @@
+//! The process around a gateway: its log, its signals.
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Context as _, anyhow};
+use fastway::net::TcpNetwork;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use tracing::{error, info, warn};
+
+use super::flags::{LogFlags, LogFormat, LogLevel};
+use crate::config::Config;
+use crate::gateway::{BindError, Gateway, Handle};
+use crate::size::Size;
+
+/// Binds, serves, stops.
+pub(super) fn run(config: Config) -> anyhow::Result<()> {
+    let mut seed = [0; 32];
+    SysRng.try_fill_bytes(&mut seed).context("the operating system gives no random bytes for challenges")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let no_auth = config.server.key.is_empty();
+        let max_buffered_bytes = config.max_buffered_bytes;
+        let gateway = Gateway::bind(&TcpNetwork::new(), config, seed).await.map_err(|error| match error {
+            BindError::Config(error) => unreachable!("it was checked before: {error}"),
+            error @ BindError::Bind { .. } => anyhow!(error),
+        })?;
+        // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
+        stop_on_signals(gateway.handle()).context("cannot watch for signals")?;
+        info!(side = "client", addr = %gateway.client_addr(), "listening");
+        info!(side = "server", addr = %gateway.server_addr(), "listening");
+        if max_buffered_bytes > 0 {
+            info!(max_buffered_bytes = %Size(max_buffered_bytes), "what may wait in all queues together");
+        }
+        if no_auth {
+            warn!("no password is set: whoever reaches the internal port can register as any server");
+        }
+        gateway.run().await.context("cannot start a thread")?;
+        info!("stopped");
+        Ok(())
+    })
+}
+
+/// The first SIGINT or SIGTERM stops the gateway in good order, the second ends the process.
+fn stop_on_signals(gateway: Handle) -> std::io::Result<()> {
+    for (kind, name, exit_code) in
+        [(SignalKind::interrupt(), "SIGINT", 130), (SignalKind::terminate(), "SIGTERM", 143)]
+    {
+        let (mut signals, gateway) = (signal(kind)?, gateway.clone());
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if gateway.is_stopping() {
+                    error!(signal = name, "second signal: exiting at once");
+                    std::process::exit(exit_code);
+                }
+                info!(
+                    signal = name,
+                    "stopping: sending what is queued, 10 s at most; a second signal exits at once"
+                );
+                gateway.stop();
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Everything that is logged from here on goes to standard error.
+pub(super) fn start_log(flags: &LogFlags) {
+    let level = match flags.log_level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // Whoever reads the log may go away. By default that is reported on standard error, which panics then.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
+    match flags.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
