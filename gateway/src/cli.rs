@@ -1,41 +1,90 @@
-//! What was typed: flags and environment, parsed into a [`Config`], and the process around a gateway.
+//! What was typed, set in the environment or written into a file, made into a [`Config`]; and the process around a gateway.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `cli/flags.rs` | what can be typed |
+//! | `cli/file.rs` | the configuration file |
+//! | `cli/sources.rs` | which of flag, environment, file and default counts |
+//! | `cli/meaning.rs` | what all of it means |
+//! | `cli/print.rs` | saying what is in effect |
+//! | `cli/process.rs` | the log and the signals |
 //!
 //! Exit codes: 0 stopped in good order, 1 could not run (a port is taken), 2 wrong usage or configuration, found
 //! before anything is bound, 130 or 143 ended at once by a second signal.
 
+#[cfg(test)]
+mod example;
+mod file;
 mod flags;
 mod meaning;
+mod print;
 mod process;
+mod sources;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use self::flags::Cli;
+use self::flags::Action;
 use self::process::{run, start_log};
+use self::sources::{Settings, Sources};
 use crate::config::Config;
 
 const USAGE_ERROR: u8 = 2;
 
-/// Runs the process: parses, checks, binds, serves, stops.
+/// Runs the process: finds its settings, and does with them what it was asked for.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_log(&cli.log);
-    let config = match cli.config() {
-        Ok(config) => config,
-        Err(error) => return fail(USAGE_ERROR, &error),
+    let settings = match Sources::new(std::env::args_os()).load() {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error),
     };
-    match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &error),
+    match settings.action {
+        Action::Run => {
+            start_log(&settings.cli.log);
+            match run(&settings) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(1, &error),
+            }
+        }
+        Action::Check => {
+            start_log(&settings.cli.log);
+            settings.log_warnings();
+            say(valid(&settings))
+        }
+        Action::Config => say(print::effective(&settings).trim_end()),
     }
 }
 
 /// What these arguments mean, the first of which is the name of the program. Reads the environment too.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Config> {
-    Cli::try_parse_from(args)?.config()
+    Ok(Sources::new(args).load()?.config)
+}
+
+fn valid(settings: &Settings) -> String {
+    match settings.file() {
+        Some(file) => format!("{} is valid", file.display()),
+        None => "the configuration is valid".to_owned(),
+    }
+}
+
+fn say(words: impl Display) -> ExitCode {
+    // If nobody reads it, there is still the exit code.
+    let _ = writeln!(std::io::stdout(), "{words}");
+    ExitCode::SUCCESS
+}
+
+/// Says why there are no settings; or what was asked for, such as help.
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<clap::Error>() {
+        Some(error) => {
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(USAGE_ERROR) } else { ExitCode::SUCCESS }
+        }
+        None => fail(USAGE_ERROR, error),
+    }
 }
 
 /// The one sentence that says why there is no gateway.

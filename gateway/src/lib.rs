@@ -113,7 +113,7 @@ pub use refusal::Refusal;
 pub use router::Counts;
 pub use size::Size;
 
-/// Runs the binary `gateway`: flags and environment in, exit code out.
+/// Runs the binary `gateway`: flags, environment and configuration file in, exit code out.
 #[must_use]
 pub fn cli_main() -> std::process::ExitCode {
     cli::main()

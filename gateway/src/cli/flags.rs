@@ -1,13 +1,13 @@
-//! What can be typed: every flag with its variable in the environment, its default, and how its text is read.
+//! What can be typed: every flag with its variable in the environment, its default, and how its text is read; and what
+//! can be asked for besides a gateway.
 //!
-//! What it means is in `meaning`.
+//! Where else a value can come from is in `sources`, what it means in `meaning`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Args as _, Command, CommandFactory as _, Parser, ValueEnum};
 use ipnet::IpNet;
 
 use crate::config::MemPoolType;
@@ -19,10 +19,15 @@ use crate::size::Size;
 /// virtual connections to any server by ID, and a server to any client.
 ///
 /// Sizes are bytes, or 1024-based with K, M, G: 512K. Durations have a unit: 30s, 500ms, 2m.
-/// Every flag can also be set in the environment.
+/// Every flag can also be set in the environment, or in a file.
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version, max_term_width = 110)]
 pub(super) struct Cli {
+    /// A TOML file with settings by the names of the flags: client-max-conn = 16. A flag counts more than the environment, and
+    /// that more than the file
+    #[arg(id = "config", long = "config", env = "FASTWAY_CONFIG", value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) client: ClientFlags,
     #[command(flatten)]
@@ -106,16 +111,11 @@ pub(super) struct ServerFlags {
     pub(super) server_auth_password: Option<String>,
 
     /// The same, read from a file; one line end at its end does not count
-    #[arg(
-        long,
-        env = "FASTWAY_SERVER_AUTH_PASSWORD_FILE",
-        value_name = "FILE",
-        conflicts_with = "server_auth_password"
-    )]
+    #[arg(long, env = "FASTWAY_SERVER_AUTH_PASSWORD_FILE", value_name = "FILE")]
     pub(super) server_auth_password_file: Option<PathBuf>,
 
     /// Accept an empty password although other machines can reach the internal port
-    #[arg(long, env = "FASTWAY_ALLOW_NO_AUTH", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "FASTWAY_ALLOW_NO_AUTH", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = switch)]
     pub(super) allow_no_auth: bool,
 
     /// A server must have proved itself in this time [original: ServerAuthTimeout]
@@ -161,7 +161,7 @@ pub(super) struct SharedFlags {
     pub(super) max_packet_size: Size,
 
     /// Share both ports with other gateways on this machine; the kernel spreads connections [original: ReusePort]
-    #[arg(long, env = "FASTWAY_REUSE_PORT", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "FASTWAY_REUSE_PORT", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = switch)]
     pub(super) reuse_port: bool,
 
     /// A frame that has begun to arrive must be there as a whole in this time, and a second more for each KiB that has come, or its
@@ -232,6 +232,46 @@ pub(super) enum LogLevel {
     Trace,
 }
 
+/// What the process is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// To be a gateway.
+    Run,
+    /// To say whether the settings can work.
+    Check,
+    /// To say what the settings are.
+    Config,
+}
+
+const CHECK: &str = "check";
+const CONFIG: &str = "config";
+
+impl Action {
+    /// What the name of a subcommand stands for.
+    pub(super) fn of(subcommand: &str) -> Self {
+        match subcommand {
+            CHECK => Self::Check,
+            CONFIG => Self::Config,
+            other => unreachable!("there is no subcommand {other}"),
+        }
+    }
+}
+
+/// Everything that can be typed. The subcommands have all the flags that the gateway has.
+pub(super) fn command() -> Command {
+    Cli::command()
+        .args_conflicts_with_subcommands(true)
+        .subcommand(subcommand(CHECK, "Says whether a gateway would start with these settings; starts none"))
+        .subcommand(subcommand(
+            CONFIG,
+            "Prints the settings in effect as a file, each with where it comes from",
+        ))
+}
+
+fn subcommand(name: &'static str, about: &'static str) -> Command {
+    Cli::augment_args(Command::new(name)).about(about).long_about(None)
+}
+
 /// `IP:PORT`, `localhost:PORT`, or `:PORT` for all IPv4 addresses. Names would have to be resolved before there is
 /// a network to ask.
 fn addr(text: &str) -> Result<SocketAddr, String> {
@@ -265,6 +305,15 @@ fn network(text: &str) -> Result<IpNet, String> {
     })
 }
 
+/// On or off, in the words that are usual in environments.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Ok(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Ok(false),
+        _ => Err("a switch is true or false".to_owned()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| "a duration is a number with a unit, such as 30s, 500ms or 2m".to_owned())
@@ -272,13 +321,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_flags_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -303,6 +350,24 @@ mod tests {
         }
         for text in ["", "7010", "host:1", "1.2.3.4", "1.2.3.4:65536", "::1:5:x"] {
             assert!(addr(text).unwrap_err().contains("an address is IP:PORT"), "{text}");
+        }
+    }
+
+    #[test]
+    fn switches_may_have_a_value() {
+        let switched = |args: &[&str]| {
+            Cli::try_parse_from([&["gateway"], args].concat()).map(|cli| cli.shared.reuse_port).ok()
+        };
+        for (args, on) in [
+            (&[][..], Some(false)),
+            (&["--reuse-port"], Some(true)),
+            (&["--reuse-port=no"], Some(false)),
+            (&["--reuse-port=ON"], Some(true)),
+            (&["--reuse-port", "no"], None),
+            (&["--reuse-port=perhaps"], None),
+            (&["--reuse-port="], None),
+        ] {
+            assert_eq!(switched(args), on, "{args:?}");
         }
     }
 }

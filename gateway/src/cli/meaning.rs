@@ -13,7 +13,7 @@ use crate::size::Size;
 
 impl Cli {
     /// What these flags mean.
-    pub(super) fn config(self) -> anyhow::Result<Config> {
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
         let Self { client, server, shared, mem_pool, .. } = self;
         let queues = [client.client_send_queue_bytes.0, server.server_send_queue_bytes.0];
         let max_buffered_bytes = match shared.max_buffered_bytes {
@@ -49,7 +49,7 @@ impl Cli {
                     bytes: server.server_send_queue_bytes.0,
                 },
                 stall_timeout: server.server_stall_timeout,
-                allow: server.server_allow,
+                allow: server.server_allow.clone(),
             },
             max_packet: max_packet(shared.max_packet_size)?,
             reuse_port: shared.reuse_port,

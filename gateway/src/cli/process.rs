@@ -11,22 +11,25 @@ use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 
 use super::flags::{LogFlags, LogFormat, LogLevel};
-use crate::config::Config;
+use super::sources::Settings;
 use crate::gateway::{BindError, Gateway, Handle};
 use crate::size::Size;
 
 /// Binds, serves, stops.
-pub(super) fn run(config: Config) -> anyhow::Result<()> {
+pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).context("the operating system gives no random bytes for challenges")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let no_auth = config.server.key.is_empty();
-        let max_buffered_bytes = config.max_buffered_bytes;
-        let gateway = Gateway::bind(&TcpNetwork::new(), config, seed).await.map_err(|error| match error {
-            BindError::Config(error) => unreachable!("it was checked before: {error}"),
-            error @ BindError::Bind { .. } => anyhow!(error),
-        })?;
+        let no_auth = settings.config.server.key.is_empty();
+        let max_buffered_bytes = settings.config.max_buffered_bytes;
+        let gateway =
+            Gateway::bind(&TcpNetwork::new(), settings.config.clone(), seed).await.map_err(|error| {
+                match error {
+                    BindError::Config(error) => unreachable!("it was checked before: {error}"),
+                    error @ BindError::Bind { .. } => anyhow!(error),
+                }
+            })?;
         // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
         stop_on_signals(gateway.handle()).context("cannot watch for signals")?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
@@ -37,6 +40,7 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
         if no_auth {
             warn!("no password is set: whoever reaches the internal port can register as any server");
         }
+        settings.log_warnings();
         gateway.run().await.context("cannot start a thread")?;
         info!("stopped");
         Ok(())

@@ -6,6 +6,7 @@
 mod admission;
 mod backpressure;
 mod closing;
+mod config_file;
 mod data;
 mod endpoint;
 mod handshake;

@@ -1,0 +1,47 @@
+//! For the tests of this module: settings from arguments and from files that exist for the test alone.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::sources::{Settings, Sources};
+
+/// A file that is gone when the test is over.
+pub(super) struct TempFile(PathBuf);
+
+impl TempFile {
+    pub(super) fn new(text: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fastway-test-{}-{number}.toml", std::process::id());
+        let file = Self(std::env::temp_dir().join(name));
+        file.write(text);
+        file
+    }
+
+    pub(super) fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).expect("the temporary folder can be written to");
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.0.to_str().expect("it is called so here")
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+pub(super) fn try_load(args: &[&str]) -> anyhow::Result<Settings> {
+    Sources::new([&["gateway"], args].concat().into_iter().map(OsString::from)).load()
+}
+
+pub(super) fn load(args: &[&str]) -> Settings {
+    try_load(args).unwrap_or_else(|error| panic!("{args:?}: {error:#}"))
+}
+
+pub(super) fn load_error(args: &[&str]) -> String {
+    format!("{:#}", try_load(args).expect_err("it cannot work"))
+}
