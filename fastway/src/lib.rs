@@ -94,6 +94,7 @@
 //! - [`frame`], [`command`], [`handshake`], [`id`]: the protocol as values. No I/O, no clock, no randomness.
 //! - [`reader`], [`keepalive`]: what every end of a link needs, for those who write their own; [`run`] and [`buffers`] for
 //!   those who forward.
+//! - [`proxy_protocol`]: for those who accept connections behind a proxy.
 
 pub mod buffers;
 pub mod command;
@@ -103,5 +104,6 @@ pub mod handshake;
 pub mod id;
 pub mod keepalive;
 pub mod net;
+pub mod proxy_protocol;
 pub mod reader;
 pub mod run;

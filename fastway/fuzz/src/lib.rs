@@ -8,12 +8,14 @@ mod bytes;
 mod commands;
 mod frames;
 mod handshake;
+mod proxy;
 pub mod replay;
 
 pub use bytes::Bytes;
 pub use commands::commands;
 pub use frames::frames;
 pub use handshake::handshake;
+pub use proxy::proxy;
 
 #[cfg(test)]
 mod tests {
@@ -34,5 +36,9 @@ mod tests {
     #[test]
     fn handshakes_from_the_corpus() {
         replay::all(ROOT, "handshake", handshake);
+    }
+    #[test]
+    fn headers_of_proxies_from_the_corpus() {
+        replay::all(ROOT, "proxy", proxy);
     }
 }
