@@ -1,12 +1,12 @@
 //! Who is let in: what is judged before a connection becomes a session.
 
 use std::hash::RandomState;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use fastway::net::Stream;
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
@@ -19,7 +19,8 @@ use crate::refusal::Refusal;
 pub(crate) struct Admission {
     pace: Option<Mutex<Bucket>>,
     per_address: Option<Arc<PerAddress>>,
-    server_allow: Vec<ipnet::IpNet>,
+    proxies: Vec<IpNet>,
+    server_allow: Vec<IpNet>,
 }
 
 impl Admission {
@@ -29,6 +30,7 @@ impl Admission {
         Self {
             pace: pace.map(|rate| Mutex::new(Bucket::full(rate, Instant::now()))),
             per_address: per_address.map(|most| Arc::new(PerAddress { most, clients: Mutex::default() })),
+            proxies: config.client.proxy_protocol.clone(),
             server_allow: config.server.allow.clone(),
         }
     }
@@ -45,11 +47,16 @@ impl Admission {
         }
     }
 
+    /// Whether this is a proxy that will say who the client is.
+    pub(crate) fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
+        is_in(&self.proxies, peer)
+    }
+
     /// A client's place among those of its address, for as long as it is kept.
-    pub(crate) fn client(&self, stream: &impl Stream) -> Result<Place, Refusal> {
+    pub(crate) fn client(&self, peer: Option<SocketAddr>) -> Result<Place, Refusal> {
         let Some(per_address) = &self.per_address else { return Ok(Place::any()) };
         // Who is gone already is found out soon enough, and belongs to nobody.
-        let Ok(peer) = stream.peer_addr() else { return Ok(Place::any()) };
+        let Some(peer) = peer else { return Ok(Place::any()) };
         let holder = holder_of(peer.ip());
         let mut clients = per_address.clients.lock();
         let count = clients.entry(holder).or_default();
@@ -61,16 +68,20 @@ impl Admission {
     }
 
     /// Whether this may be a server.
-    pub(crate) fn server(&self, stream: &impl Stream) -> Result<(), Refusal> {
-        if self.server_allow.is_empty() {
-            return Ok(());
+    pub(crate) fn server(&self, peer: Option<SocketAddr>) -> Result<(), Refusal> {
+        if self.server_allow.is_empty() || is_in(&self.server_allow, peer) {
+            Ok(())
+        } else {
+            Err(Refusal::ServerAddress)
         }
-        let is_allowed = stream.peer_addr().is_ok_and(|peer| {
-            let ip = peer.ip().to_canonical();
-            self.server_allow.iter().any(|net| net.contains(&ip))
-        });
-        if is_allowed { Ok(()) } else { Err(Refusal::ServerAddress) }
     }
+}
+
+fn is_in(nets: &[IpNet], peer: Option<SocketAddr>) -> bool {
+    peer.is_some_and(|peer| {
+        let ip = peer.ip().to_canonical();
+        nets.iter().any(|net| net.contains(&ip))
+    })
 }
 
 /// Clients by address.

@@ -99,6 +99,9 @@ pub struct ClientConfig {
     /// Commands (dials, closes and pings) of one client in a second; who sends more is cut off. After a quiet second, a
     /// second's worth is let through at once. 0 is any number. 0.
     pub command_rate: u32,
+    /// Networks of trusted proxies. A connection from there has to begin with a header of the PROXY protocol, in which the proxy
+    /// says whose it is; from elsewhere, a header is worth nothing. Empty is none. Empty.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// The internal port.
@@ -138,6 +141,7 @@ impl Default for ClientConfig {
             accept_rate: 0,
             dial_rate: 0,
             command_rate: 0,
+            proxy_protocol: Vec::new(),
         }
     }
 }

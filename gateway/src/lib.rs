@@ -65,6 +65,7 @@
 //! | `cli.rs` and `cli/`, `config.rs`, `size.rs` | what was typed, what was meant |
 //! | `gateway.rs` | binding, starting the shards, stopping |
 //! | `listener.rs` | accepting, the server handshake |
+//! | `proxy.rs` | the header of a proxy in front of a client's connection |
 //! | `shard.rs` | how sessions begin and end on one thread |
 //! | `session.rs` | one physical connection: read, dispatch, write, the clock |
 //! | `dispatch.rs` | what each frame means |
@@ -96,6 +97,7 @@ mod mailbox;
 mod models;
 mod outbox;
 mod pool;
+mod proxy;
 mod rate;
 mod refusal;
 mod router;

@@ -1,5 +1,6 @@
 //! Accepting connections: a listener, and what stands between it and a session.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,12 +81,17 @@ pub(crate) async fn handshake<S: Stream>(
     };
     shared.refusals.count(Refusal::Handshake);
     if let Some(left_out) = shared.limits.handshakes.allow(Instant::now()) {
-        warn!(peer = peer_name(stream), reason = outcome, left_out, "a server was turned away");
+        warn!(
+            peer = peer_name(stream.peer_addr().ok()),
+            reason = outcome,
+            left_out,
+            "a server was turned away"
+        );
     }
     None
 }
 
 /// Who is at the other end, for the log.
-pub(crate) fn peer_name(stream: &impl Stream) -> String {
-    stream.peer_addr().map_or_else(|_| "gone".to_owned(), |addr| addr.to_string())
+pub(crate) fn peer_name(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "gone".to_owned(), |addr| addr.to_string())
 }

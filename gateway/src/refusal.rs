@@ -11,6 +11,8 @@ pub enum Refusal {
     Clients,
     /// A client, since `--max-clients-per-ip` came from its address.
     ClientsOfAddress,
+    /// Somebody in a network of `--client-proxy-protocol` who did not begin with the header of a proxy in time.
+    ProxyHeader,
     /// A client, since nine tenths of `--max-buffered-bytes` are used.
     BuffersTight,
     /// Whoever owed the most was cut off, since all of `--max-buffered-bytes` were used.
@@ -29,9 +31,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Clients,
         Self::ClientsOfAddress,
+        Self::ProxyHeader,
         Self::BuffersTight,
         Self::Debt,
         Self::ServerAddress,
@@ -49,6 +52,9 @@ impl fmt::Display for Refusal {
             Self::Clients => "as many clients are connected as --max-clients allows",
             Self::ClientsOfAddress => {
                 "as many clients of its address are connected as --max-clients-per-ip allows"
+            }
+            Self::ProxyHeader => {
+                "its address is in --client-proxy-protocol, and it did not begin with a PROXY protocol header"
             }
             Self::BuffersTight => "nine tenths of --max-buffered-bytes are used",
             Self::Debt => "all of --max-buffered-bytes was used, and it owed the most",

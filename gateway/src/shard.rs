@@ -2,6 +2,7 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -27,6 +28,7 @@ use crate::log_limit::LogLimit;
 use crate::mailbox::Mailbox;
 use crate::outbox::{Outbox, OutboxConfig, Owner};
 use crate::pool::{Pool, TRIM_INTERVAL};
+use crate::proxy::{NoHeader, read_header};
 use crate::refusal::{Refusal, Refusals};
 use crate::router::{NotRegistered, Router};
 use crate::session::{End, Session, SessionConfig};
@@ -40,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     pub(crate) refusals: Arc<Refusals>,
     pool: Pool,
-    /// Every session and handshake, on whichever shard.
+    /// Every session and everything that comes before one, on whichever shard.
     pub(crate) tasks: TaskTracker,
     pub(crate) stopping: CancellationToken,
     pub(crate) limits: LogLimits,
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
 pub(crate) struct LogLimits {
     pub(crate) accept_errors: LogLimit,
     pub(crate) handshakes: LogLimit,
+    proxies: LogLimit,
     pub(crate) debts: LogLimit,
     refusals: LogLimit,
     registrations: LogLimit,
@@ -80,13 +83,13 @@ impl Shared {
     /// A client's place in the gateway, or why it has none; when the gateway stops, that is nobody's fault.
     fn admit(
         &self,
-        stream: &impl Stream,
+        peer: Option<SocketAddr>,
         config: &SessionConfig,
     ) -> Result<(Arc<Outbox>, Place), Option<Refusal>> {
         if self.budget.is_tight() {
             return Err(Some(Refusal::BuffersTight));
         }
-        let place = self.admission.client(stream)?;
+        let place = self.admission.client(peer)?;
         let outbox = self.router.register_client(&config.outbox).map_err(|failure| match failure {
             NotRegistered::Full => Some(Refusal::Clients),
             NotRegistered::Stopped => None,
@@ -94,10 +97,10 @@ impl Shared {
         Ok((outbox, place))
     }
 
-    fn refuse(&self, stream: &impl Stream, side: Side, refusal: Refusal) {
+    fn refuse(&self, peer: Option<SocketAddr>, side: Side, refusal: Refusal) {
         self.refusals.count(refusal);
         if let Some(left_out) = self.limits.refusals.allow(Instant::now()) {
-            warn!(%side, peer = peer_name(stream), reason = %refusal, left_out, "turned away");
+            warn!(%side, peer = peer_name(peer), reason = %refusal, left_out, "turned away");
         }
     }
 }
@@ -169,20 +172,15 @@ impl<S: Stream> Shard<S> {
 
     fn welcome(&mut self, Accepted { stream, side, moved }: Accepted<S>) -> io::Result<()> {
         let stream = if moved { stream.adopt()? } else { stream };
-        let shared = self.shared.clone();
-        // Sessions bound what they do in one turn themselves; tokio's own budget would only interfere.
+        let (peer, shared) = (stream.peer_addr().ok(), self.shared.clone());
         match side {
-            Side::Client => match shared.admit(&stream, &self.client_session) {
-                Ok((outbox, place)) => {
-                    let config = self.client_session.clone();
-                    self.shared.tasks.spawn(unconstrained(serve(stream, outbox, place, config, shared)));
-                }
-                Err(Some(refusal)) => shared.refuse(&stream, side, refusal),
-                Err(None) => {}
-            },
+            Side::Client if shared.admission.is_proxy(peer) => {
+                self.shared.tasks.spawn(meet_proxy(stream, self.client_session.clone(), shared));
+            }
+            Side::Client => start_client(stream, peer, self.client_session.clone(), shared),
             Side::Server => {
-                if let Err(refusal) = shared.admission.server(&stream) {
-                    shared.refuse(&stream, side, refusal);
+                if let Err(refusal) = shared.admission.server(peer) {
+                    shared.refuse(peer, side, refusal);
                     return Ok(());
                 }
                 let mut challenge = [0; Challenge::BYTES];
@@ -228,6 +226,41 @@ async fn sort_mail(shared: Arc<Shared>, mailbox: Arc<Mailbox>) {
     .await;
 }
 
+/// The proxy's header first: whose connection it is decides whether it is admitted. The session has a task of its own, since
+/// this one is larger.
+async fn meet_proxy<S: Stream>(mut stream: S, config: Arc<SessionConfig>, shared: Arc<Shared>) {
+    let header = read_header(&mut stream);
+    let Some(header) = shared.stopping.run_until_cancelled(header).await else { return };
+    let proxy = stream.peer_addr().ok();
+    match header {
+        Ok(source) => start_client(stream, source.or(proxy), config, shared),
+        Err(NoHeader::Left) => debug!(peer = peer_name(proxy), "a proxy looked in"),
+        Err(reason) => {
+            shared.refusals.count(Refusal::ProxyHeader);
+            if let Some(left_out) = shared.limits.proxies.allow(Instant::now()) {
+                warn!(peer = peer_name(proxy), %reason, left_out, "a proxy was turned away");
+            }
+        }
+    }
+}
+
+/// Admits a client, and starts its session.
+fn start_client<S: Stream>(
+    stream: S,
+    peer: Option<SocketAddr>,
+    config: Arc<SessionConfig>,
+    shared: Arc<Shared>,
+) {
+    match shared.admit(peer, &config) {
+        Ok((outbox, place)) => {
+            let tasks = shared.tasks.clone();
+            tasks.spawn(unconstrained(serve(stream, outbox, place, config, shared)));
+        }
+        Err(Some(refusal)) => shared.refuse(peer, Side::Client, refusal),
+        Err(None) => {}
+    }
+}
+
 /// Handshake first, then the session.
 async fn meet_server<S: Stream>(
     mut stream: S,
@@ -239,12 +272,13 @@ async fn meet_server<S: Stream>(
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
     let Some(outbox) = shared.router.register_server(id, &config.outbox) else { return };
     if let Some(left_out) = shared.limits.registrations.allow(Instant::now()) {
-        info!(%id, peer = peer_name(&stream), left_out, "server registered");
+        info!(%id, peer = peer_name(stream.peer_addr().ok()), left_out, "server registered");
     }
     serve(stream, outbox, Place::any(), config, shared).await;
 }
 
-/// One session to its end. Not an `async fn`: that would hold what it is given twice.
+/// One session to its end. Not an `async fn`: that would hold what it is given twice. It is to be spawned without tokio's own
+/// budget: sessions bound what they do in one turn themselves, and it would only interfere.
 fn serve<S: Stream>(
     stream: S,
     outbox: Arc<Outbox>,

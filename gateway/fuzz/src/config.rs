@@ -15,7 +15,7 @@ use fastway_gateway::{
 };
 
 /// Those that take a value, but for the file: a fuzzer does not open any.
-const FLAGS: [&str; 37] = [
+const FLAGS: [&str; 38] = [
     "--client-addr",
     "--client-max-conn",
     "--client-buffer-size",
@@ -53,6 +53,7 @@ const FLAGS: [&str; 37] = [
     "--server-allow",
     "--frame-timeout",
     "--max-buffered-bytes",
+    "--client-proxy-protocol",
 ];
 
 const UNITS: [&str; 14] = ["", "B", "K", "M", "G", "MB", "ns", "us", "ms", "s", "m", "h", "d", "y"];

@@ -96,6 +96,12 @@ pub(super) struct ClientFlags {
     /// any number
     #[arg(long, env = "FASTWAY_COMMAND_RATE", value_name = "COUNT", default_value = "0", allow_negative_numbers = true, value_parser = rate)]
     pub(super) command_rate: u32,
+
+    /// From where proxies come that say in front of each connection whose it is (PROXY protocol, version 1 or 2): networks such as
+    /// 10.0.0.0/8, or single addresses, separated by commas. Who comes from there without a header is turned away [default: from
+    /// nowhere]
+    #[arg(long, env = "FASTWAY_CLIENT_PROXY_PROTOCOL", value_name = "CIDR,…", value_delimiter = ',', value_parser = network)]
+    pub(super) client_proxy_protocol: Vec<IpNet>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -36,6 +36,7 @@ impl Cli {
                 accept_rate: client.accept_rate,
                 dial_rate: client.dial_rate,
                 command_rate: client.command_rate,
+                proxy_protocol: client.client_proxy_protocol.clone(),
             },
             server: ServerConfig {
                 addr: server.server_addr,
@@ -175,6 +176,7 @@ mod tests {
             (&["--mem-pool-type", "slab"], &["--mem-pool-type", "slab", "sync, atom, chan"]),
             (&["--server-addr", "0.0.0.0:1"], &["--server-auth-password", "0.0.0.0:1", "--allow-no-auth"]),
             (&["--server-allow", "10.0.0.0/33"], &["--server-allow", "10.0.0.0/33", "10.0.0.0/8"]),
+            (&["--client-proxy-protocol", "::1,lb"], &["--client-proxy-protocol", "lb", "10.0.0.0/8"]),
             (&["--max-buffered-bytes", "1M"], &["--max-buffered-bytes", "1M", "at least 64M"]),
             (&["--dial-rate", "fast"], &["--dial-rate", "fast", "a whole number"]),
             (&["--frame-timeout", "60"], &["--frame-timeout", "60", "30s"]),

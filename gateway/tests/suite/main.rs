@@ -15,5 +15,6 @@ mod limits;
 mod opening;
 mod overload;
 mod pitfalls;
+mod proxy;
 mod stopping;
 mod support;
