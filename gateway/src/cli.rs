@@ -8,6 +8,7 @@
 //! | `cli/meaning.rs` | what all of it means |
 //! | `cli/print.rs` | saying what is in effect |
 //! | `cli/process.rs` | the log and the signals |
+//! | `cli/pid_file.rs` | the file that names the process |
 //!
 //! Exit codes: 0 stopped in good order, 1 could not run (a port is taken), 2 wrong usage or configuration, found
 //! before anything is bound, 130 or 143 ended at once by a second signal.
@@ -17,6 +18,7 @@ mod example;
 mod file;
 mod flags;
 mod meaning;
+mod pid_file;
 mod print;
 mod process;
 mod sources;
@@ -29,6 +31,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use self::flags::Action;
+use self::pid_file::PidFile;
 use self::process::{run, start_log};
 use self::sources::{Settings, Sources};
 use crate::config::Config;
@@ -44,6 +47,10 @@ pub(crate) fn main() -> ExitCode {
     match settings.action {
         Action::Run => {
             start_log(&settings.cli.log);
+            let pid_file = settings.cli.process.pid_file.as_deref();
+            if let Err(error) = pid_file.map_or(Ok(()), PidFile::check) {
+                return fail(USAGE_ERROR, &error);
+            }
             match run(&settings) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(1, &error),

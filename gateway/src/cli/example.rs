@@ -68,6 +68,7 @@ fn shown(name: &str) -> Vec<OsString> {
         "server-auth-password-file" => &["/etc/fastway/key"],
         "server-allow" => &["10.0.0.0/8", "fd00::/8"],
         "client-proxy-protocol" => &["10.0.0.0/24"],
+        "pid-file" => &["/run/fastway/gateway.pid"],
         "max-buffered-bytes" => &["2G"],
         "threads" => &["4"],
         other => panic!("{other} has no default: say here what should be shown"),

@@ -37,6 +37,8 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub(super) mem_pool: MemPoolFlags,
     #[command(flatten)]
+    pub(super) process: ProcessFlags,
+    #[command(flatten)]
     pub(super) log: LogFlags,
 }
 
@@ -208,6 +210,15 @@ pub(super) struct MemPoolFlags {
     /// What each size class keeps for reuse at most; it keeps less when it is idle [original: MemPoolPageSize]
     #[arg(long, env = "FASTWAY_MEM_POOL_PAGE_SIZE", value_name = "SIZE", default_value = "1M")]
     pub(super) mem_pool_page_size: Size,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct ProcessFlags {
+    /// A file for the ID of the process: written when both ports are bound, removed at an orderly end. One that a process has left
+    /// behind is replaced; while that process runs, there is no second one
+    #[arg(long, env = "FASTWAY_PID_FILE", value_name = "FILE")]
+    pub(super) pid_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

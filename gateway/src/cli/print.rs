@@ -116,7 +116,7 @@ mod tests {
     use crate::cli::testing::{TempFile, load, try_load};
 
     fn meaning(settings: &Settings) -> String {
-        format!("{:?} {:?} {:?}", settings.config, settings.cli.log.log_format, settings.cli.log.log_level)
+        format!("{:?} {:?} {:?}", settings.config, settings.cli.process, settings.cli.log)
     }
 
     /// Some of it suits every flag that takes a value.

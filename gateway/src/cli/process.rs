@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 
 use super::flags::{LogFlags, LogFormat, LogLevel};
+use super::pid_file::PidFile;
 use super::sources::Settings;
 use crate::gateway::{BindError, Gateway, Handle};
 use crate::size::Size;
@@ -32,6 +33,8 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
             })?;
         // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
         stop_on_signals(gateway.handle()).context("cannot watch for signals")?;
+        let pid_file = settings.cli.process.pid_file.as_deref();
+        let _pid_file = pid_file.map(PidFile::write).transpose()?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
         info!(side = "server", addr = %gateway.server_addr(), "listening");
         if max_buffered_bytes > 0 {

@@ -14,6 +14,7 @@ mod keepalive;
 mod limits;
 mod opening;
 mod overload;
+mod pid_file;
 mod pitfalls;
 mod proxy;
 mod stopping;

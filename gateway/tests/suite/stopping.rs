@@ -201,24 +201,22 @@ async fn connections_are_spread_over_the_shards() {
 }
 
 /// The binary, started with these flags, killed at the end of the test if it is still there.
-struct Process {
-    child: Child,
+pub(crate) struct Process {
+    pub(crate) child: Child,
     log: Option<BufReader<ChildStderr>>,
 }
 
 impl Process {
-    fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         Self::start_with(args, &[])
     }
 
-    fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .args(args)
-            .envs(env.iter().copied())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+    pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_gateway")).args(args).envs(env.iter().copied()))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = child.stderr.take().map(BufReader::new);
         Self { child, log }
     }
@@ -232,7 +230,7 @@ impl Process {
     }
 
     /// The addresses in the first two lines.
-    fn addrs(&mut self) -> [SocketAddr; 2] {
+    pub(crate) fn addrs(&mut self) -> [SocketAddr; 2] {
         ["client", "server"].map(|side| {
             let line = self.line();
             assert!(line.contains(&format!("listening side=\"{side}\"")), "{line}");
@@ -240,13 +238,13 @@ impl Process {
         })
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Exit code, and the rest of the log. Whoever waits for this knows that the process is about to end.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         if let Some(mut log) = self.log.take() {
             log.read_to_string(&mut rest).unwrap();
@@ -269,7 +267,7 @@ impl Drop for Process {
     }
 }
 
-const LOOPBACK: [&str; 4] = ["--client-addr", "127.0.0.1:0", "--server-addr", "127.0.0.1:0"];
+pub(crate) const LOOPBACK: [&str; 4] = ["--client-addr", "127.0.0.1:0", "--server-addr", "127.0.0.1:0"];
 
 #[test]
 fn the_first_log_lines_name_the_addresses() {
