@@ -70,6 +70,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<
     Ok(Sources::new(args).load()?.config)
 }
 
+/// What a configuration file with this text means, where nothing else is set.
+pub(crate) fn parse_file(text: &[u8]) -> anyhow::Result<Config> {
+    Ok(Sources::new(["gateway".into()]).load_text(text)?.config)
+}
+
 fn valid(settings: &Settings) -> String {
     match settings.file() {
         Some(file) => format!("{} is valid", file.display()),

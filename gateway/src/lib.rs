@@ -126,3 +126,9 @@ pub fn cli_main() -> std::process::ExitCode {
 pub fn parse_flags(args: impl IntoIterator<Item = std::ffi::OsString>) -> anyhow::Result<Config> {
     cli::parse(args)
 }
+
+/// What a configuration file with this text means: for the fuzzer.
+#[doc(hidden)]
+pub fn parse_config_file(text: &[u8]) -> anyhow::Result<Config> {
+    cli::parse_file(text)
+}

@@ -15,7 +15,7 @@ use fastway_gateway::{
 };
 
 /// Those that take a value, but for the file: a fuzzer does not open any.
-const FLAGS: [&str; 38] = [
+pub(crate) const FLAGS: [&str; 38] = [
     "--client-addr",
     "--client-max-conn",
     "--client-buffer-size",
@@ -72,13 +72,27 @@ struct Flag<'a> {
 }
 
 #[derive(Arbitrary, Debug)]
-enum Value<'a> {
+pub(crate) enum Value<'a> {
     None,
     Text(Bytes<'a>),
     Number(u8, u8),
     Large(u64, u8),
     Address(IpAddr, u16),
     Port(u16),
+}
+
+impl Value<'_> {
+    pub(crate) fn text(&self) -> String {
+        let unit = |unit: u8| UNITS[usize::from(unit) % UNITS.len()];
+        match self {
+            Self::None => String::new(),
+            Self::Text(Bytes(text)) => String::from_utf8_lossy(text).into_owned(),
+            Self::Number(number, of) => format!("{number}{}", unit(*of)),
+            Self::Large(number, of) => format!("{number}{}", unit(*of)),
+            Self::Address(ip, port) => SocketAddr::new(*ip, *port).to_string(),
+            Self::Port(port) => format!(":{port}"),
+        }
+    }
 }
 
 #[derive(Arbitrary, Debug)]
@@ -148,15 +162,10 @@ fn check_size(text: &str) {
 fn check_flags(flags: &[Flag<'_>]) {
     let args = flags.iter().map(|flag| {
         let name = FLAGS[usize::from(flag.name) % FLAGS.len()];
-        let value = match &flag.value {
-            Value::None => return name.into(),
-            Value::Text(Bytes(text)) => String::from_utf8_lossy(text).into_owned(),
-            Value::Number(number, unit) => format!("{number}{}", UNITS[usize::from(*unit) % UNITS.len()]),
-            Value::Large(number, unit) => format!("{number}{}", UNITS[usize::from(*unit) % UNITS.len()]),
-            Value::Address(ip, port) => SocketAddr::new(*ip, *port).to_string(),
-            Value::Port(port) => format!(":{port}"),
-        };
-        OsString::from(format!("{name}={value}"))
+        match flag.value {
+            Value::None => OsString::from(name),
+            _ => OsString::from(format!("{name}={}", flag.value.text())),
+        }
     });
     match parse_flags(std::iter::once(OsString::from("gateway")).chain(args)) {
         Ok(config) => assert_eq!(config.check(), Ok(())),

@@ -19,6 +19,9 @@ use toml::de::{DeInteger, DeTable, DeValue};
 /// Who may do what with a file, but for its owner.
 const OTHERS: u32 = 0o077;
 
+/// A file that is larger is another one: /dev/zero has no end.
+const LARGEST: u64 = 1024 * 1024;
+
 /// One configuration file, whose every value its flag would take.
 #[derive(Debug)]
 pub(super) struct File {
@@ -58,6 +61,8 @@ impl fmt::Display for Place {
 pub(super) enum FileError {
     #[error("--config {} cannot be read: {error}", .path.display())]
     Read { path: PathBuf, error: io::Error },
+    #[error("--config {} is larger than 1 MiB: name a file of settings", .path.display())]
+    TooLarge { path: PathBuf },
     #[error("{place}: {problem}")]
     Line { place: Place, problem: Problem },
 }
@@ -92,16 +97,30 @@ impl File {
     pub(super) fn read(path: &Path, command: &Command) -> Result<Self, FileError> {
         let mut bytes = Vec::new();
         let mut read = || -> io::Result<u32> {
-            let mut file = fs::File::open(path)?;
-            file.read_to_end(&mut bytes)?;
-            Ok(file.metadata()?.permissions().mode())
+            let file = fs::File::open(path)?;
+            let mode = file.metadata()?.permissions().mode();
+            file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+            Ok(mode)
         };
         let mode = read().map_err(|error| FileError::Read { path: path.to_owned(), error })?;
-        let entries = parse(&bytes, command).map_err(|(line, problem)| FileError::Line {
+        if bytes.len() as u64 > LARGEST {
+            return Err(FileError::TooLarge { path: path.to_owned() });
+        }
+        Self::of(path, &bytes, mode & OTHERS != 0, command)
+    }
+
+    /// What a file with this text says.
+    pub(super) fn of(
+        path: &Path,
+        text: &[u8],
+        open_to_others: bool,
+        command: &Command,
+    ) -> Result<Self, FileError> {
+        let entries = parse(text, command).map_err(|(line, problem)| FileError::Line {
             place: Place { path: path.to_owned(), line },
             problem,
         })?;
-        Ok(Self { path: path.to_owned(), entries, open_to_others: mode & OTHERS != 0 })
+        Ok(Self { path: path.to_owned(), entries, open_to_others })
     }
 
     /// The line that sets the flag with this ID.

@@ -76,14 +76,22 @@ impl Sources {
     /// Reads and judges everything, as far as that is possible without a network: the environment, the file, and the file
     /// with the password too. It changes nothing, so it can be asked again what a changed file says.
     pub(super) fn load(&self) -> anyhow::Result<Settings> {
-        let (mut action, mut matches) = self.parse(command())?;
-        let file = match matches.get_one::<PathBuf>("config") {
-            Some(path) => Some(File::read(path, &Cli::command())?),
-            None => None,
-        };
-        if let Some(file) = &file {
-            (action, matches) = self.parse(file.as_defaults(command()))?;
-        }
+        let (_, matches) = self.parse(command())?;
+        let path = matches.get_one::<PathBuf>("config");
+        self.settle(path.map(|path| File::read(path, &Cli::command())).transpose()?)
+    }
+
+    /// The same, with this text in the place of a file.
+    pub(super) fn load_text(&self, text: &[u8]) -> anyhow::Result<Settings> {
+        self.settle(Some(File::of(Path::new("text"), text, false, &Cli::command())?))
+    }
+
+    fn settle(&self, file: Option<File>) -> anyhow::Result<Settings> {
+        let command = command();
+        let (action, mut matches) = self.parse(match &file {
+            Some(file) => file.as_defaults(command),
+            None => command,
+        })?;
         let flags = Cli::command();
         let settings = flags.get_arguments().filter(|arg| is_setting(arg));
         let mut each: Vec<_> =

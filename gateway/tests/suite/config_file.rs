@@ -218,6 +218,8 @@ fn what_is_wrong_in_a_file_ends_it_with_code_2_line_name_and_remedy() {
     );
     let said = folder.run(&["--config", "."], &[]);
     assert!(said.code == Some(2) && said.err.contains("--config . cannot be read"), "{}", said.err);
+    let said = folder.run(&["--config", "/dev/zero"], &[]);
+    assert!(said.code == Some(2) && said.err.contains("/dev/zero is larger than 1 MiB"), "{}", said.err);
 }
 
 #[test]
