@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::LinkedList;
 
 use fastway::buffers::Buffers as _;
-use fastway::frame::frame_ends;
+use fastway::frame::{HEADER_BYTES, LENGTH_BYTES, frame_ends};
 
 use crate::pool::Pool;
 
@@ -24,8 +24,15 @@ const LARGE_FRAME_BYTES: usize = 16 * 1024;
 struct Chunk {
     bytes: Vec<u8>,
     messages: u32,
+    /// How many of them are commands. They are short, and their chunk is not.
+    commands: u16,
     /// A large frame that moved in. It is not made longer, which would copy it.
     is_closed: bool,
+}
+
+/// Whether the first frame of these is a command.
+fn is_command(frames: &[u8]) -> bool {
+    frames[LENGTH_BYTES..HEADER_BYTES] == [0; HEADER_BYTES - LENGTH_BYTES]
 }
 
 /// Frames in the order in which they are to be written. No frames, no memory.
@@ -40,19 +47,20 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Appends so many frames. If nothing waits yet, memory for `expected_bytes` is taken at once.
+    /// Appends so many frames: messages, or a command, which comes alone. If nothing waits yet, memory for `expected_bytes` is taken at once.
     pub(crate) fn push(&mut self, frames: Cow<'_, [u8]>, messages: u32, expected_bytes: usize, pool: &Pool) {
         self.messages += messages;
         self.bytes += frames.len() as u32;
         match frames {
             Cow::Owned(frame) if frame.len() >= LARGE_FRAME_BYTES => {
                 self.begin_chunk();
-                self.last = Chunk { bytes: frame, messages, is_closed: true };
+                self.last = Chunk { bytes: frame, messages, commands: 0, is_closed: true };
             }
             frames => {
                 self.make_room(frames.len(), expected_bytes, pool);
                 self.last.bytes.extend_from_slice(&frames);
                 self.last.messages += messages;
+                self.last.commands += u16::from(is_command(&frames));
                 if let Cow::Owned(frame) = frames {
                     pool.give(frame);
                 }
@@ -158,32 +166,37 @@ impl Batch {
         &self.chunks.first().bytes[self.written..]
     }
 
-    /// So many of [`unwritten`](Self::unwritten) are written. The memory of a chunk that is done goes to `pool`.
-    pub(crate) fn advance(&mut self, written: usize, pool: &Pool) {
+    /// So many of [`unwritten`](Self::unwritten) are written. The memory of a chunk that is done goes to `pool`. How many
+    /// messages, as opposed to commands, are written to their ends by that.
+    pub(crate) fn advance(&mut self, written: usize, pool: &Pool) -> u32 {
         self.written += written;
         self.chunks.bytes -= written as u32;
         let Self { chunks, written, frame } = self;
         let chunk = chunks.first_mut();
         if *written < chunk.bytes.len() {
             let ends = frame_ends(&chunk.bytes[*frame..]).map(|end| *frame + end);
-            let (mut done, mut next) = (0_u32, *frame);
+            let (mut done, mut commands, mut next) = (0_u32, 0_u16, *frame);
             for end in ends.take_while(|end| end <= written) {
+                commands += u16::from(is_command(&chunk.bytes[next..]));
                 (done, next) = (done + 1, end);
             }
             chunk.messages -= done;
+            chunk.commands -= commands;
             chunks.messages -= done;
             *frame = next;
-            return;
+            return done - u32::from(commands);
         }
         let done = chunks.remove_first();
         chunks.messages -= done.messages;
         (*written, *frame) = (0, 0);
         pool.give(done.bytes);
+        done.messages - u32::from(done.commands)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fastway::command::ToEndpoint;
     use fastway::frame::encode;
     use fastway::id::ConnId;
 
@@ -226,10 +239,29 @@ mod tests {
     fn a_message_counts_until_its_last_byte_is_written() {
         let mut batch = batch_of(&[frame(10), frame(0), frame(10)]);
         for (written, messages) in [(17, 3), (1, 2), (7, 2), (3, 1), (15, 1), (1, 0)] {
-            batch.advance(written, &pool());
-            assert_eq!(batch.messages(), messages);
+            let before = batch.messages();
+            let done = batch.advance(written, &pool());
+            assert_eq!((batch.messages(), done), (messages, before - messages));
         }
         assert!(batch.is_empty() && batch.bytes() == 0);
+    }
+
+    #[test]
+    fn a_command_is_no_message_however_it_is_written() {
+        let (ping, close) = (ToEndpoint::Ping.encode(), ToEndpoint::Close { conn: ConnId::new(1) }.encode());
+        let commands = [ping.as_ref(), close.as_ref()].map(<[u8]>::to_vec);
+        let frames = [commands[0].clone(), frame(10), commands[1].clone(), frame(0), commands[0].clone()];
+        let all: usize = frames.iter().map(Vec::len).sum();
+        for step in 1..=all {
+            let mut batch = batch_of(&frames);
+            let (mut frames, mut messages) = (batch.messages(), 0);
+            while !batch.is_empty() {
+                messages += batch.advance(step.min(batch.unwritten().len()), &pool());
+                assert!(batch.messages() <= frames);
+                frames = batch.messages();
+            }
+            assert_eq!((frames, messages), (0, 2), "{step} bytes at a time");
+        }
     }
 
     #[test]

@@ -180,8 +180,14 @@ impl Dispatch {
             return self.reply(ToEndpoint::Refuse { remote });
         }
         let flow = match self.config.router.dial(&self.outbox, remote) {
-            Dialled::Open => Flow::Next,
-            Dialled::Nobody => self.reply(ToEndpoint::Refuse { remote }),
+            Dialled::Open => {
+                self.config.outbox.tally.opened();
+                Flow::Next
+            }
+            Dialled::Nobody => {
+                self.config.refusals.count(Refusal::DialNobody);
+                self.reply(ToEndpoint::Refuse { remote })
+            }
             Dialled::Full => Flow::Hold,
         };
         if flow == Flow::Next {
@@ -238,8 +244,8 @@ mod tests {
         for is_broken_off in [false, true] {
             let router = Arc::new(Router::new(0));
             let outbox = OutboxConfig::with_limits(1000, 100_000);
-            let client = router.register_client(&outbox).unwrap();
-            let _server = router.register_server(ServerId::new(5), &outbox).unwrap();
+            let client = router.register_client(&outbox, None).unwrap();
+            let _server = router.register_server(ServerId::new(5), &outbox, None).unwrap();
             let alarms = Arc::new(Alarms::new(Grain::of(&Config::default())));
             let outbox = Arc::into_inner(OutboxConfig::with_limits(1000, 100_000)).unwrap();
             let config = SessionConfig::new(

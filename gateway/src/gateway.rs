@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastway::id::Side;
+use fastway::id::{RemoteId, Side};
 use fastway::net::{BindOptions, LINGER_TIMEOUT, Listener, Network};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
@@ -19,6 +19,7 @@ use crate::refusal::Refusal;
 use crate::router::Counts;
 use crate::session::FLUSH_TIMEOUT;
 use crate::shard::{Accepted, Shard, Shared};
+use crate::stats::{SessionInfo, Totals};
 
 /// Accepted connections that may wait for their shard.
 const HANDOVER_QUEUE: usize = 256;
@@ -102,6 +103,30 @@ impl Handle {
     #[must_use]
     pub fn refusals(&self, kind: Refusal) -> u64 {
         self.shared.refusals.get(kind)
+    }
+
+    /// What the gateway has come to since it began. The work does not depend on the number of sessions, and nobody is held up
+    /// by it.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.shared.totals()
+    }
+
+    /// Every session that is registered, clients first, each side by number. Whoever registers, dials or ends waits while
+    /// pointers to them are copied; messages do not.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        let everybody = self.shared.router.everybody();
+        let now = Instant::now();
+        let mut sessions: Vec<_> = everybody.iter().map(|outbox| outbox.info(now)).collect();
+        sessions.sort_unstable_by_key(|session| (session.side == Side::Server, session.id));
+        sessions
+    }
+
+    /// Ends a session in order: its virtual connections are closed, what is queued for it is sent (for 10 s at most), then its
+    /// connection is closed. `false` if nobody is there by that number.
+    pub fn close(&self, side: Side, id: u32) -> bool {
+        self.shared.router.close(side, RemoteId::new(id))
     }
 }
 

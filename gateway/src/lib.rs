@@ -76,7 +76,8 @@
 //! | `mailbox.rs` | wakes that come from other shards |
 //! | `admission.rs`, `rate.rs`, `refusal.rs` | who is let in, how often something may be done, what was refused |
 //! | `budget.rs` | what waits in the whole gateway, and its limit |
-//! | `alarm.rs`, `log_limit.rs` | deadlines of sessions; log lines that peers can cause |
+//! | `stats/` | what is counted, for each session and in all |
+//! | `alarm.rs`, `clock.rs`, `log_limit.rs` | deadlines of sessions; log lines that peers can cause |
 //! | `sync.rs`, `models/` | mutexes and atomics; models of what threads share (`docs/concurrency.md`) |
 //!
 //! How close all this comes to what the kernel demands: `cargo bench -p fastway-gateway`, and the README.
@@ -86,6 +87,7 @@ mod alarm;
 mod batch;
 mod budget;
 mod cli;
+mod clock;
 mod config;
 mod conn;
 mod dispatch;
@@ -104,6 +106,7 @@ mod router;
 mod session;
 mod shard;
 mod size;
+mod stats;
 mod sync;
 
 pub use config::{
@@ -114,6 +117,7 @@ pub use gateway::{BindError, Gateway, Handle};
 pub use refusal::Refusal;
 pub use router::Counts;
 pub use size::Size;
+pub use stats::{Ended, Histogram, SessionInfo, SideTotals, Totals, Traffic};
 
 /// Runs the binary `gateway`: flags, environment and configuration file in, exit code out.
 #[must_use]

@@ -21,7 +21,7 @@ use std::task::{Wake, Waker};
 
 use fastway::command::{ToEndpoint, ToGateway};
 use fastway::frame::{Split, encode, split};
-use fastway::id::{ConnId, RemoteId, ServerId};
+use fastway::id::{ConnId, RemoteId, ServerId, Side};
 use fastway::reader::Flow;
 use fastway::run::{Run, split_run};
 use loom::sync::Notify;
@@ -39,6 +39,7 @@ use crate::outbox::{Cut, Outbox, OutboxConfig, Owner, Push};
 use crate::pool::Pool;
 use crate::router::Router;
 use crate::session::SessionConfig;
+use crate::stats::Tally;
 
 /// Room for everything.
 const AMPLE: QueueLimits = QueueLimits { messages: 100, bytes: 10_000 };
@@ -103,12 +104,13 @@ fn outbox_config(limits: QueueLimits, mailbox: &Arc<Mailbox>) -> OutboxConfig {
         page_bytes: 1,
     };
     let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
-    OutboxConfig { limits, buffer_bytes: 0, pool: Pool::new(mem_pool), mailbox: mailbox.clone(), account }
+    let (pool, mailbox, tally) = (Pool::new(mem_pool), mailbox.clone(), Tally::of_nobody(Side::Client));
+    OutboxConfig { limits, buffer_bytes: 0, pool, mailbox, account, tally }
 }
 
 /// An outbox that is in no router.
 fn outbox(owner: Owner, limits: QueueLimits, mailbox: &Arc<Mailbox>) -> Arc<Outbox> {
-    Arc::new(Outbox::new(owner, Arc::new(outbox_config(limits, mailbox))))
+    Arc::new(Outbox::new(owner, Arc::new(outbox_config(limits, mailbox)), None))
 }
 
 fn client_outbox(number: u32, limits: QueueLimits, mailbox: &Arc<Mailbox>) -> Arc<Outbox> {
@@ -198,12 +200,12 @@ impl Session {
     }
 
     fn client(router: &Arc<Router>, mailbox: &Arc<Mailbox>) -> Self {
-        let outbox = router.register_client(&Arc::new(outbox_config(AMPLE, mailbox))).unwrap();
+        let outbox = router.register_client(&Arc::new(outbox_config(AMPLE, mailbox)), None).unwrap();
         Self::new(router, outbox)
     }
 
     fn server(router: &Arc<Router>, mailbox: &Arc<Mailbox>) -> Self {
-        let outbox = router.register_server(SERVER, &Arc::new(outbox_config(AMPLE, mailbox))).unwrap();
+        let outbox = router.register_server(SERVER, &Arc::new(outbox_config(AMPLE, mailbox)), None).unwrap();
         Self::new(router, outbox)
     }
 
@@ -274,8 +276,8 @@ fn write_some(outbox: &Outbox, batch: &mut Batch, wire: &mut Vec<u8>, bytes: usi
     let unwritten = batch.unwritten();
     let written = unwritten.len().min(bytes);
     wire.extend_from_slice(&unwritten[..written]);
-    batch.advance(written, outbox.pool());
-    outbox.wrote(batch);
+    let messages = batch.advance(written, outbox.pool());
+    outbox.wrote(batch, messages);
 }
 
 /// A client joined with the server, and the connection's number, which is the first.

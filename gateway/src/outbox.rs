@@ -15,13 +15,16 @@
 //! Locks: no two queues' locks are ever held at once, and no waker runs under one.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::Duration;
 
 use fastway::command::ToEndpoint;
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use fastway::run::Run;
+use tokio::time::Instant;
 
 use crate::batch::{Batch, Chunks};
 use crate::budget::Account;
@@ -29,6 +32,7 @@ use crate::config::{Config, QueueLimits};
 use crate::conn::Conn;
 use crate::mailbox::Mailbox;
 use crate::pool::Pool;
+use crate::stats::{Ended, SessionInfo, SessionStats, Tally, Traffic};
 use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, fence};
 
 /// Whose session it is.
@@ -70,6 +74,8 @@ pub(crate) enum Cut {
     TakenOver,
     /// All queues together are full, and this one owed the most.
     Debt,
+    /// Somebody who runs the gateway wants it.
+    Operator,
     /// The gateway stops.
     Shutdown,
 }
@@ -95,6 +101,8 @@ pub(crate) struct OutboxConfig {
     pub(crate) mailbox: Arc<Mailbox>,
     /// Where the owners' shard counts what waits.
     pub(crate) account: Account,
+    /// Where it counts what comes and goes.
+    pub(crate) tally: Tally,
 }
 
 impl OutboxConfig {
@@ -104,6 +112,7 @@ impl OutboxConfig {
         pool: Pool,
         mailbox: Arc<Mailbox>,
         account: Account,
+        tally: Tally,
     ) -> Self {
         let (limits, buffer_bytes) = match side {
             Side::Client => (config.client.queue, config.client.buffer_bytes),
@@ -111,7 +120,7 @@ impl OutboxConfig {
         };
         // The largest is 64 MiB, by `Config::check`.
         let buffer_bytes = u32::try_from(buffer_bytes).unwrap_or(u32::MAX);
-        Self { limits, buffer_bytes, pool, mailbox, account }
+        Self { limits, buffer_bytes, pool, mailbox, account, tally }
     }
 }
 
@@ -134,6 +143,7 @@ pub(crate) struct Outbox {
     writing_bytes: AtomicU32,
     /// What has come from the owner's peer and waits for the rest of its frame, or is held back. Only the owner stores.
     kept_bytes: AtomicU32,
+    stats: SessionStats,
     queue: Mutex<Queue>,
 }
 
@@ -142,6 +152,9 @@ struct Queue {
     chunks: Chunks,
     /// What the owner collected the last time, in bytes.
     expected_bytes: u32,
+    /// Virtual connections that are open, and that ever were.
+    open: u32,
+    opened: u64,
     /// Wakes the owner. A session that has not run yet has none, and collects when it does.
     waker: Option<Waker>,
     /// News and waiting sessions: none as a rule, and no memory then.
@@ -169,9 +182,11 @@ enum State {
 
 /// For the sessions of others.
 impl Outbox {
-    pub(crate) fn new(owner: Owner, config: Arc<OutboxConfig>) -> Self {
+    /// For a session that begins now.
+    pub(crate) fn new(owner: Owner, config: Arc<OutboxConfig>, peer: Option<SocketAddr>) -> Self {
         Self {
             owner,
+            stats: SessionStats::new(peer, config.tally.clock().now()),
             config,
             pending: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
@@ -187,6 +202,11 @@ impl Outbox {
 
     pub(crate) fn owner(&self) -> Owner {
         self.owner
+    }
+
+    /// Where the owner's peer is; behind a proxy, as the proxy said.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.stats.peer.addr()
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -231,6 +251,8 @@ impl Outbox {
         if queue.state == State::Shut {
             return false;
         }
+        queue.open += 1;
+        queue.opened += 1;
         queue.others.get_or_insert_default().news.push(News::Opened(conn.clone()));
         self.push_command(queue, command);
         true
@@ -243,6 +265,7 @@ impl Outbox {
             return false;
         }
         if queue.state != State::Shut {
+            queue.open -= 1;
             queue.others.get_or_insert_default().news.push(News::Closed(conn.clone()));
             self.push_command(queue, ToEndpoint::Close { conn: Some(conn.id()) });
         }
@@ -291,6 +314,32 @@ impl Outbox {
         let queue = self.queue.lock();
         let is_to_end = queue.cut.is_some() || queue.state != State::Open;
         (!is_to_end).then(|| self.queued(&queue).1 + self.kept_bytes.load(Ordering::Relaxed) as usize)
+    }
+
+    /// The owner's session as it is.
+    pub(crate) fn info(&self, now: Instant) -> SessionInfo {
+        let queue = self.queue.lock();
+        let (queued_messages, queued_bytes) = self.queued(&queue);
+        let (conns, opened) = (queue.open as usize, queue.opened);
+        drop(queue);
+        SessionInfo {
+            side: self.owner.side(),
+            id: self.owner.remote_id().get(),
+            peer: self.peer(),
+            age: self.age(now),
+            received: self.stats.received.get(),
+            sent: self.stats.sent.get(),
+            conns,
+            opened,
+            queued_messages,
+            queued_bytes,
+            kept_bytes: self.kept_bytes.load(Ordering::Relaxed) as usize,
+            blocked: self.blocked.load(Ordering::Relaxed),
+        }
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.duration_since(self.config.tally.clock().instant(self.stats.since))
     }
 
     fn push_command(&self, mut queue: MutexGuard<'_, Queue>, command: ToEndpoint) {
@@ -405,10 +454,14 @@ impl Outbox {
         cut
     }
 
-    /// After a write that took something: what is still to be written of the batch. Lets go on those who were held
-    /// back, if half of the queue is free again.
-    pub(crate) fn wrote(&self, batch: &Batch) {
-        self.config.account.remove((self.writing_bytes.load(Ordering::Relaxed) - batch.bytes()) as usize);
+    /// After a write that took something: what is still to be written of the batch, and how many messages of it are done. Lets
+    /// go on those who were held back, if half of the queue is free again.
+    pub(crate) fn wrote(&self, batch: &Batch, messages: u32) {
+        let bytes = self.writing_bytes.load(Ordering::Relaxed) - batch.bytes();
+        self.config.account.remove(bytes as usize);
+        let traffic = Traffic { messages: messages.into(), bytes: bytes.into() };
+        self.stats.sent.add(traffic);
+        self.config.tally.sent(traffic);
         if self.blocked.load(Ordering::Relaxed) {
             self.blocked.store(false, Ordering::Relaxed);
         }
@@ -450,6 +503,17 @@ impl Outbox {
     /// Whether the owner was held back and may go on; asked once.
     pub(crate) fn take_resumed(&self) -> bool {
         self.resumed.swap(false, Ordering::AcqRel)
+    }
+
+    /// So much came from the owner's peer.
+    pub(crate) fn received(&self, traffic: Traffic) {
+        self.stats.received.add(traffic);
+        self.config.tally.received(traffic);
+    }
+
+    /// The owner's session has ended.
+    pub(crate) fn ended(&self, reason: Ended) {
+        self.config.tally.ended(reason, self.age(Instant::now()));
     }
 
     /// For the end of every turn: those on other shards who got messages in it are woken.
@@ -547,6 +611,7 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::config::MemPoolConfig;
+    use crate::stats::Tally;
 
     const PING_BYTES: usize = 9;
 
@@ -556,12 +621,14 @@ mod tests {
             let pool = Pool::new(MemPoolConfig::default());
             let limits = QueueLimits { messages, bytes };
             let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
-            Arc::new(Self { limits, buffer_bytes: 1024, pool, mailbox: Arc::default(), account })
+            let tally = Tally::of_nobody(Side::Server);
+            Arc::new(Self { limits, buffer_bytes: 1024, pool, mailbox: Arc::default(), account, tally })
         }
     }
 
     fn outbox(messages: usize, bytes: usize) -> Arc<Outbox> {
-        Arc::new(Outbox::new(Owner::Server(ServerId::new(1)), OutboxConfig::with_limits(messages, bytes)))
+        let config = OutboxConfig::with_limits(messages, bytes);
+        Arc::new(Outbox::new(Owner::Server(ServerId::new(1)), config, None))
     }
 
     /// Rule 15, whichever limit was reached, and wherever what is left waits: not earlier, or each write would wake
@@ -577,8 +644,8 @@ mod tests {
                 (0..in_queue).for_each(|_| full.reply(ToEndpoint::Ping));
                 assert!(!full.has_room(&sender));
                 for left in [6, 5, 4, 3] {
-                    batch.advance(PING_BYTES, full.pool());
-                    full.wrote(&batch);
+                    let messages = batch.advance(PING_BYTES, full.pool());
+                    full.wrote(&batch, messages);
                     assert_eq!(sender.take_resumed(), left == 3, "{left} of 6 messages are left");
                 }
                 // The next round begins with an empty queue.

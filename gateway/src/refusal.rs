@@ -21,6 +21,8 @@ pub enum Refusal {
     ServerAddress,
     /// A server that did not prove in time that it knows the password.
     Handshake,
+    /// A dial to an ID that nobody has.
+    DialNobody,
     /// A dial beyond `--client-max-conn`.
     DialQuota,
     /// A dial beyond `--dial-rate`.
@@ -31,7 +33,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Clients,
         Self::ClientsOfAddress,
         Self::ProxyHeader,
@@ -39,10 +41,29 @@ impl Refusal {
         Self::Debt,
         Self::ServerAddress,
         Self::Handshake,
+        Self::DialNobody,
         Self::DialQuota,
         Self::DialRate,
         Self::CommandRate,
     ];
+
+    /// A name for machines, which stays the same when the words change.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::ClientsOfAddress => "clients_of_address",
+            Self::ProxyHeader => "proxy_header",
+            Self::BuffersTight => "buffers_tight",
+            Self::Debt => "debt",
+            Self::ServerAddress => "server_address",
+            Self::Handshake => "handshake",
+            Self::DialNobody => "dial_nobody",
+            Self::DialQuota => "dial_quota",
+            Self::DialRate => "dial_rate",
+            Self::CommandRate => "command_rate",
+        }
+    }
 }
 
 /// What is said of it in a log.
@@ -60,6 +81,7 @@ impl fmt::Display for Refusal {
             Self::Debt => "all of --max-buffered-bytes was used, and it owed the most",
             Self::ServerAddress => "its address is not in --server-allow",
             Self::Handshake => "it did not prove that it knows the password",
+            Self::DialNobody => "it dials an ID that nobody has",
             Self::DialQuota => "it has dialled as many connections as --client-max-conn allows",
             Self::DialRate => "it dials more often than --dial-rate allows",
             Self::CommandRate => "it sends more commands than --command-rate allows",
@@ -84,6 +106,10 @@ impl Refusals {
 
     pub(crate) fn get(&self, kind: Refusal) -> u64 {
         self.0[kind as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn all(&self) -> [u64; Refusal::ALL.len()] {
+        Refusal::ALL.map(|kind| self.get(kind))
     }
 }
 

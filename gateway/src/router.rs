@@ -3,6 +3,7 @@
 //! Its one lock is never taken for a message: only when a session begins, dials or ends, when the gateway stops, and to
 //! count.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fastway::command::ToEndpoint;
@@ -38,6 +39,12 @@ struct Registered {
     servers: FxHashMap<ServerId, Arc<Outbox>>,
     last_client: u32,
     stopped: bool,
+}
+
+impl Registered {
+    fn everybody(&self) -> impl Iterator<Item = &Arc<Outbox>> {
+        self.clients.values().chain(self.servers.values())
+    }
 }
 
 /// How a dial went.
@@ -78,7 +85,11 @@ impl Router {
     }
 
     /// Registers a client under a number of its own: not 0, and no one else's.
-    pub(crate) fn register_client(&self, config: &Arc<OutboxConfig>) -> Result<Arc<Outbox>, NotRegistered> {
+    pub(crate) fn register_client(
+        &self,
+        config: &Arc<OutboxConfig>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Arc<Outbox>, NotRegistered> {
         let mut registered = self.registered.lock();
         let Registered { clients, last_client, stopped, .. } = &mut *registered;
         if *stopped {
@@ -93,14 +104,19 @@ impl Router {
                 break id;
             }
         };
-        let outbox = Arc::new(Outbox::new(Owner::Client(id), config.clone()));
+        let outbox = Arc::new(Outbox::new(Owner::Client(id), config.clone(), peer));
         clients.insert(id, outbox.clone());
         Ok(outbox)
     }
 
     /// Registers a server under the number it chose; whoever had it before is ended. `None` when the gateway stops.
-    pub(crate) fn register_server(&self, id: ServerId, config: &Arc<OutboxConfig>) -> Option<Arc<Outbox>> {
-        let outbox = Arc::new(Outbox::new(Owner::Server(id), config.clone()));
+    pub(crate) fn register_server(
+        &self,
+        id: ServerId,
+        config: &Arc<OutboxConfig>,
+        peer: Option<SocketAddr>,
+    ) -> Option<Arc<Outbox>> {
+        let outbox = Arc::new(Outbox::new(Owner::Server(id), config.clone(), peer));
         let mut registered = self.registered.lock();
         if registered.stopped {
             return None;
@@ -148,12 +164,24 @@ impl Router {
         Dialled::Open
     }
 
+    /// Ends one session. `false` if nobody is there by that ID.
+    pub(crate) fn close(&self, side: Side, id: RemoteId) -> bool {
+        self.find(side, id).is_some_and(|outbox| {
+            outbox.cut(Cut::Operator);
+            true
+        })
+    }
+
+    /// Everybody who is there, in no order.
+    pub(crate) fn everybody(&self) -> Vec<Arc<Outbox>> {
+        self.registered.lock().everybody().cloned().collect()
+    }
+
     /// Ends every session, and lets no new one begin.
     pub(crate) fn stop(&self) {
         let mut registered = self.registered.lock();
         registered.stopped = true;
-        let everybody: Vec<_> =
-            registered.clients.values().chain(registered.servers.values()).cloned().collect();
+        let everybody: Vec<_> = registered.everybody().cloned().collect();
         drop(registered);
         everybody.iter().for_each(|outbox| outbox.cut(Cut::Shutdown));
     }
@@ -161,19 +189,17 @@ impl Router {
     /// What everybody owes who is not to end anyway.
     pub(crate) fn debtors(&self) -> Vec<Debtor> {
         let registered = self.registered.lock();
-        let everybody = registered.clients.values().chain(registered.servers.values());
-        everybody.filter_map(|outbox| Some((outbox.debt()?, outbox.clone()))).collect()
+        registered.everybody().filter_map(|outbox| Some((outbox.debt()?, outbox.clone()))).collect()
     }
 
     /// `buffered_bytes` are not its business, and 0.
     pub(crate) fn counts(&self) -> Counts {
         let registered = self.registered.lock();
-        let everybody = registered.clients.values().chain(registered.servers.values());
         Counts {
             clients: registered.clients.len(),
             servers: registered.servers.len(),
             conns: self.conn_ids.count(),
-            queued_bytes: everybody.map(|outbox| outbox.queued_bytes()).sum(),
+            queued_bytes: registered.everybody().map(|outbox| outbox.queued_bytes()).sum(),
             buffered_bytes: 0,
         }
     }
@@ -206,22 +232,22 @@ mod tests {
     #[test]
     fn client_numbers_wrap_around_zero_and_those_in_use() {
         let router = Router::after(0, 0);
-        let first = router.register_client(&config()).unwrap();
+        let first = router.register_client(&config(), None).unwrap();
         assert_eq!(client_id(&first), 1);
         router.registered.lock().last_client = u32::MAX;
-        let second = router.register_client(&config()).unwrap();
+        let second = router.register_client(&config(), None).unwrap();
         assert_eq!(client_id(&second), 2, "0 is no number, 1 is in use");
         assert_eq!(router.counts().clients, 2);
         router.unregister(&first);
         router.registered.lock().last_client = u32::MAX;
-        assert_eq!(client_id(&router.register_client(&config()).unwrap()), 1);
+        assert_eq!(client_id(&router.register_client(&config(), None).unwrap()), 1);
     }
 
     #[test]
     fn the_end_of_an_older_server_does_not_unregister_the_newer() {
         let router = Router::new(0);
-        let older = router.register_server(ServerId::new(5), &config()).unwrap();
-        let newer = router.register_server(ServerId::new(5), &config()).unwrap();
+        let older = router.register_server(ServerId::new(5), &config(), None).unwrap();
+        let newer = router.register_server(ServerId::new(5), &config(), None).unwrap();
         router.unregister(&older);
         let found = router.find(Side::Server, RemoteId::new(5)).unwrap();
         assert!(Arc::ptr_eq(&found, &newer));
@@ -243,8 +269,8 @@ mod tests {
             }
         }
         let router = Router::new(0);
-        let dialler = router.register_client(&config()).unwrap();
-        let dialled = router.register_server(ServerId::new(5), &config()).unwrap();
+        let dialler = router.register_client(&config(), None).unwrap();
+        let dialled = router.register_server(ServerId::new(5), &config(), None).unwrap();
         let probe = Arc::new(Probe { dialler: dialler.clone(), queued_when_woken: AtomicUsize::new(0) });
         dialled.woken_by(&Waker::from(probe.clone()));
         assert_eq!(router.dial(&dialler, RemoteId::new(5)), Dialled::Open);
@@ -254,8 +280,8 @@ mod tests {
     #[test]
     fn a_dial_to_a_session_that_just_ended_leaves_nothing_behind() {
         let router = Router::new(0);
-        let client = router.register_client(&config()).unwrap();
-        let server = router.register_server(ServerId::new(5), &config()).unwrap();
+        let client = router.register_client(&config(), None).unwrap();
+        let server = router.register_server(ServerId::new(5), &config(), None).unwrap();
         // The server's session has ended, but a dialler on another shard found it just before.
         drop(server.shut(&mut Default::default()));
         assert_eq!(router.dial(&client, RemoteId::new(5)), Dialled::Open);
@@ -270,7 +296,7 @@ mod tests {
     fn nobody_registers_after_the_stop() {
         let router = Router::new(0);
         router.stop();
-        assert!(matches!(router.register_client(&config()), Err(NotRegistered::Stopped)));
-        assert!(router.register_server(ServerId::new(1), &config()).is_none());
+        assert!(matches!(router.register_client(&config(), None), Err(NotRegistered::Stopped)));
+        assert!(router.register_server(ServerId::new(1), &config(), None).is_none());
     }
 }

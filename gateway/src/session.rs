@@ -17,7 +17,8 @@ use fastway::frame::{FrameError, MaxPacket};
 use fastway::id::Side;
 use fastway::keepalive::{Due, KeepaliveConfig};
 use fastway::net::{Stream, close_in_order};
-use fastway::reader::{FrameReader, Progress, ReadError, with_scratch};
+use fastway::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, Alarms};
@@ -29,6 +30,7 @@ use crate::pool::Pool;
 use crate::rate::Rate;
 use crate::refusal::Refusals;
 use crate::router::Router;
+use crate::stats::{Ended, Traffic};
 
 /// Reads in one turn, before other sessions have theirs.
 const READS_PER_TURN: usize = 4;
@@ -129,6 +131,8 @@ pub(crate) enum End {
     SlowClient,
     #[error("another server registered with the same ID")]
     TakenOver,
+    #[error("it was closed by the operator")]
+    Operator,
     #[error("the gateway stops")]
     Shutdown,
 }
@@ -136,7 +140,27 @@ pub(crate) enum End {
 impl End {
     /// Whether what is queued for the peer should still reach it.
     fn is_orderly(&self) -> bool {
-        matches!(self, Self::Closed | Self::TakenOver | Self::Shutdown)
+        matches!(self, Self::Closed | Self::TakenOver | Self::Operator | Self::Shutdown)
+    }
+
+    /// The same without the particulars.
+    fn reason(&self) -> Ended {
+        match self {
+            Self::Closed => Ended::Closed,
+            Self::ClosedMidFrame => Ended::ClosedMidFrame,
+            Self::Failed(_) => Ended::Failed,
+            Self::Frame(_) => Ended::Frame,
+            Self::Command(_) => Ended::Command,
+            Self::Silent => Ended::Silent,
+            Self::Stalled => Ended::Stalled,
+            Self::UnfinishedFrame => Ended::UnfinishedFrame,
+            Self::Debt => Ended::Debt,
+            Self::CommandRate => Ended::CommandRate,
+            Self::SlowClient => Ended::SlowClient,
+            Self::TakenOver => Ended::TakenOver,
+            Self::Operator => Ended::Operator,
+            Self::Shutdown => Ended::Shutdown,
+        }
     }
 
     /// Whether the peer broke the protocol, as opposed to having gone or being too slow.
@@ -151,6 +175,7 @@ impl From<Cut> for End {
             Cut::SlowClient => Self::SlowClient,
             Cut::TakenOver => Self::TakenOver,
             Cut::Debt => Self::Debt,
+            Cut::Operator => Self::Operator,
             Cut::Shutdown => Self::Shutdown,
         }
     }
@@ -177,11 +202,14 @@ pub(crate) struct Session<S> {
     ping_waits: bool,
     /// The peer was told that nothing more comes.
     hung_up: bool,
+    /// Its end was counted.
+    has_ended: bool,
 }
 
 impl<S: Stream> Session<S> {
     pub(crate) fn new(stream: S, outbox: Arc<Outbox>, config: Arc<SessionConfig>) -> Self {
         let now = Instant::now();
+        config.outbox.tally.begun();
         Self {
             stream,
             reader: FrameReader::with_buffers(config.max_packet, outbox.pool().clone()),
@@ -194,6 +222,7 @@ impl<S: Stream> Session<S> {
             ending: None,
             ping_waits: false,
             hung_up: false,
+            has_ended: false,
         }
     }
 
@@ -222,7 +251,10 @@ impl<S: Stream> Session<S> {
         })
         .await;
         // In memory of its own, or every session would keep room for its end all its life.
-        Box::pin(self.wind_up(end)).await
+        let end = Box::pin(self.wind_up(end)).await;
+        self.has_ended = true;
+        self.dispatch.outbox().ended(end.reason());
+        end
     }
 
     /// The others are told, then what is still queued is written if the end is an orderly one.
@@ -272,12 +304,10 @@ impl<S: Stream> Session<S> {
             return self.end_if_held(cx);
         }
         for _ in 0..READS_PER_TURN {
-            let Self { reader, stream, dispatch, .. } = self;
-            let kept = reader.kept_bytes();
-            let progress =
-                with_scratch(|scratch| reader.poll_runs(cx, stream, scratch, |run| dispatch.handle(run)));
+            let kept = self.reader.kept_bytes();
+            let progress = self.poll_read(cx);
             let Poll::Ready(progress) = progress else { return self.end_if_due() };
-            dispatch.outbox().keeps(reader.kept_bytes());
+            self.dispatch.outbox().keeps(self.reader.kept_bytes());
             match progress {
                 Ok(Progress::Read(bytes)) => self.heard(kept, bytes)?,
                 Ok(Progress::Held(bytes)) => {
@@ -302,6 +332,25 @@ impl<S: Stream> Session<S> {
         }
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// One read, of which all that is whole is handled, and which is counted however it ends.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, ReadError<End>>> {
+        let Self { reader, stream, dispatch, .. } = self;
+        let mut stream = Counted { stream, bytes: 0 };
+        let mut messages = 0;
+        let progress = with_scratch(|scratch| {
+            reader.poll_runs(cx, &mut stream, scratch, |run| {
+                let frames = if run.conn().is_some() { run.frames() } else { 0 };
+                let flow = dispatch.handle(run);
+                messages += if matches!(flow, Ok(Flow::Hold)) { frames - run.frames() } else { frames };
+                flow
+            })
+        });
+        if stream.bytes > 0 || messages > 0 {
+            dispatch.outbox().received(Traffic { messages: messages as u64, bytes: stream.bytes as u64 });
+        }
+        progress
     }
 
     /// So many bytes came from the peer, where so many were kept before. If it is to end, that was perhaps the last of it.
@@ -342,7 +391,7 @@ impl<S: Stream> Session<S> {
     fn end_if_held(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         match self.ending.as_deref() {
             Some((End::Shutdown, _)) => return self.end_if_due(),
-            Some((End::TakenOver, _)) if self.blocked.is_some() => {
+            Some((End::TakenOver | End::Operator, _)) if self.blocked.is_some() => {
                 self.dispatch.outbox().break_off(&mut self.batch);
             }
             Some((End::SlowClient, _)) if !self.hung_up => {
@@ -499,9 +548,28 @@ fn poll_write_batch<S: Stream>(
     if written == 0 {
         return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
     }
-    batch.advance(written, outbox.pool());
-    outbox.wrote(batch);
+    let messages = batch.advance(written, outbox.pool());
+    outbox.wrote(batch, messages);
     Poll::Ready(Ok(()))
+}
+
+/// A stream from which so many bytes were read.
+struct Counted<'a, S> {
+    stream: &'a mut S,
+    bytes: usize,
+}
+
+impl<S: Stream> AsyncRead for Counted<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut *self.stream).poll_read(cx, buffer);
+        self.bytes += buffer.filled().len() - before;
+        read
+    }
 }
 
 /// If the task was dropped, or panicked, in the middle: nobody may go on waiting for this session.
@@ -511,6 +579,9 @@ impl<S> Drop for Session<S> {
         self.dispatch.close_some(usize::MAX);
         self.dispatch.outbox().drop_batch(&mut self.batch);
         self.dispatch.outbox().keeps(0);
+        if !self.has_ended {
+            self.dispatch.outbox().ended(Ended::Abandoned);
+        }
     }
 }
 
@@ -535,7 +606,7 @@ mod tests {
         let outbox = Arc::into_inner(OutboxConfig::with_limits(1000, 100_000)).unwrap();
         let session =
             SessionConfig::new(&config, Side::Client, router.clone(), Arc::default(), alarms.clone(), outbox);
-        let outbox = router.register_client(&session.outbox).unwrap();
+        let outbox = router.register_client(&session.outbox, None).unwrap();
         let mut session = Session::new(stream, outbox, Arc::new(session));
         tokio::spawn(async move { alarms.run().await });
 

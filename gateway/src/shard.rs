@@ -12,6 +12,7 @@ use fastway::id::Side;
 use fastway::net::Stream;
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep};
@@ -22,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::admission::{Admission, Place};
 use crate::alarm::{Alarms, Grain};
 use crate::budget::{Account, Budget, relieve};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
@@ -32,6 +34,7 @@ use crate::proxy::{NoHeader, read_header};
 use crate::refusal::{Refusal, Refusals};
 use crate::router::{NotRegistered, Router};
 use crate::session::{End, Session, SessionConfig};
+use crate::stats::{ShardStats, Tally, Totals};
 
 /// What all shards of one gateway share.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) budget: Arc<Budget>,
     pub(crate) refusals: Arc<Refusals>,
+    /// Those of each shard.
+    stats: Box<[Arc<ShardStats>]>,
+    clock: Clock,
     pool: Pool,
     /// Every session and everything that comes before one, on whichever shard.
     pub(crate) tasks: TaskTracker,
@@ -71,6 +77,8 @@ impl Shared {
             admission: Admission::new(&config),
             budget: Arc::new(Budget::new(config.max_buffered_bytes, config.threads.get())),
             refusals: Arc::default(),
+            stats: (0..config.threads.get()).map(|_| Arc::default()).collect(),
+            clock: Clock::new(Instant::now()),
             config,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -90,11 +98,15 @@ impl Shared {
             return Err(Some(Refusal::BuffersTight));
         }
         let place = self.admission.client(peer)?;
-        let outbox = self.router.register_client(&config.outbox).map_err(|failure| match failure {
+        let outbox = self.router.register_client(&config.outbox, peer).map_err(|failure| match failure {
             NotRegistered::Full => Some(Refusal::Clients),
             NotRegistered::Stopped => None,
         })?;
         Ok((outbox, place))
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        Totals::of(self.stats.iter().map(|shard| &**shard), self.refusals.all())
     }
 
     fn refuse(&self, peer: Option<SocketAddr>, side: Side, refusal: Refusal) {
@@ -136,12 +148,16 @@ impl<S: Stream> Shard<S> {
         accepted: mpsc::Receiver<Accepted<S>>,
         index: usize,
     ) -> Self {
+        if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
+            shared.stats[index].has_many_threads();
+        }
         let alarms = Arc::new(Alarms::new(Grain::of(&shared.config)));
         let mailbox = Arc::new(Mailbox::default());
         let session = |side| {
             let account = Account::new(shared.budget.clone(), index);
-            let outbox =
-                OutboxConfig::new(&shared.config, side, shared.pool.clone(), mailbox.clone(), account);
+            let tally = Tally::new(shared.stats[index].clone(), side, shared.clock);
+            let (pool, mailbox) = (shared.pool.clone(), mailbox.clone());
+            let outbox = OutboxConfig::new(&shared.config, side, pool, mailbox, account, tally);
             let (router, refusals) = (shared.router.clone(), shared.refusals.clone());
             Arc::new(SessionConfig::new(&shared.config, side, router, refusals, alarms.clone(), outbox))
         };
@@ -270,9 +286,10 @@ async fn meet_server<S: Stream>(
 ) {
     let handshake = handshake(&mut stream, challenge, &shared);
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
-    let Some(outbox) = shared.router.register_server(id, &config.outbox) else { return };
+    let peer = stream.peer_addr().ok();
+    let Some(outbox) = shared.router.register_server(id, &config.outbox, peer) else { return };
     if let Some(left_out) = shared.limits.registrations.allow(Instant::now()) {
-        info!(%id, peer = peer_name(stream.peer_addr().ok()), left_out, "server registered");
+        info!(%id, peer = peer_name(peer), left_out, "server registered");
     }
     serve(stream, outbox, Place::any(), config, shared).await;
 }
@@ -332,6 +349,6 @@ mod tests {
         }
         let (task, outbox) = (size_of_output(serve::<TcpNetStream>), size_of::<Outbox>());
         assert!(task <= 408, "a session takes {task} bytes");
-        assert!(outbox <= 144, "an outbox takes {outbox} bytes");
+        assert!(outbox <= 208, "an outbox takes {outbox} bytes");
     }
 }

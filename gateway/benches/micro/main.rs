@@ -19,6 +19,8 @@ mod alarm;
 mod batch;
 #[path = "../../src/budget.rs"]
 mod budget;
+#[path = "../../src/clock.rs"]
+mod clock;
 #[path = "../../src/config.rs"]
 mod config;
 #[path = "../../src/conn.rs"]
@@ -43,6 +45,8 @@ mod router;
 mod session;
 #[path = "../../src/size.rs"]
 mod size;
+#[path = "../../src/stats/mod.rs"]
+mod stats;
 #[path = "../../src/sync.rs"]
 mod sync;
 
@@ -60,12 +64,14 @@ use tokio::time::Instant;
 use crate::alarm::{Alarms, Grain};
 use crate::batch::Batch;
 use crate::budget::{Account, Budget};
+use crate::clock::Clock;
 use crate::config::{Config, MemPoolConfig, MemPoolType};
 use crate::dispatch::Dispatch;
 use crate::outbox::{Outbox, OutboxConfig};
 use crate::pool::Pool;
 use crate::router::{Dialled, Router};
 use crate::session::SessionConfig;
+use crate::stats::Tally;
 
 /// Messages of the bench are so long.
 const MESSAGE: [u8; 64] = [7; 64];
@@ -128,10 +134,13 @@ impl Joined {
         let config = Config::default();
         let pool = Pool::new(config.mem_pool);
         let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
-        let outbox = |side| OutboxConfig::new(&config, side, pool.clone(), Arc::default(), account.clone());
+        let outbox = |side| {
+            let tally = Tally::new(Arc::default(), side, Clock::new(Instant::now()));
+            OutboxConfig::new(&config, side, pool.clone(), Arc::default(), account.clone(), tally)
+        };
         let router = Arc::new(Router::new(0));
-        let server = router.register_server(ServerId::new(1), &Arc::new(outbox(Side::Server)));
-        let client = router.register_client(&Arc::new(outbox(Side::Client)));
+        let server = router.register_server(ServerId::new(1), &Arc::new(outbox(Side::Server)), None);
+        let client = router.register_client(&Arc::new(outbox(Side::Client)), None);
         let (client, server) = client.ok().zip(server).expect("the router has not stopped");
         for _ in 0..CONNS {
             assert_eq!(router.dial(&client, RemoteId::new(1)), Dialled::Open);
@@ -150,8 +159,9 @@ impl Joined {
     fn write(&mut self) {
         self.server.collect(Some(&mut self.batch), |_| ());
         while !self.batch.is_empty() {
-            self.batch.advance(black_box(self.batch.unwritten()).len(), self.server.pool());
-            self.server.wrote(&self.batch);
+            let bytes = black_box(self.batch.unwritten()).len();
+            let messages = self.batch.advance(bytes, self.server.pool());
+            self.server.wrote(&self.batch, messages);
         }
     }
 

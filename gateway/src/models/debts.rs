@@ -7,7 +7,7 @@ use super::*;
 fn outbox_on(shard: usize, owner: Owner, budget: &Arc<Budget>, mailbox: &Arc<Mailbox>) -> Arc<Outbox> {
     let account = Account::new(budget.clone(), shard);
     let config = OutboxConfig { account, ..outbox_config(AMPLE, mailbox) };
-    Arc::new(Outbox::new(owner, Arc::new(config)))
+    Arc::new(Outbox::new(owner, Arc::new(config), None))
 }
 
 /// Two messages, one after the other, from a client that counts on the first shard to a server that does on the second.

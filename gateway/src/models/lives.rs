@@ -275,12 +275,12 @@ fn a_gateway_that_stops_ends_everybody_who_registers_meanwhile() {
         let registry = router.clone();
         let registering = spawn(move || {
             let config = Arc::new(outbox_config(AMPLE, &here));
-            [registry.register_client(&config).ok(), registry.register_server(SERVER, &config)]
+            [registry.register_client(&config, None).ok(), registry.register_server(SERVER, &config, None)]
         });
         router.stop();
         for outbox in registering.join().unwrap().into_iter().flatten() {
             assert_eq!(outbox.collect(None, |_| ()), Some(Cut::Shutdown));
         }
-        assert!(router.register_client(&Arc::new(outbox_config(AMPLE, &Arc::default()))).is_err());
+        assert!(router.register_client(&Arc::new(outbox_config(AMPLE, &Arc::default())), None).is_err());
     });
 }

@@ -17,5 +17,6 @@ mod overload;
 mod pid_file;
 mod pitfalls;
 mod proxy;
+mod stats;
 mod stopping;
 mod support;
