@@ -13,6 +13,7 @@
 //! | 4 | Close | ConnID | both |
 //! | 5 | Ping | – | both |
 
+use crate::extensions::ClientAddr;
 use crate::frame::{HEADER_BYTES, header, u32_at};
 use crate::id::{ConnId, RemoteId};
 
@@ -166,8 +167,8 @@ pub struct CommandFrame {
 }
 
 impl CommandFrame {
-    /// The longest command on the wire: header, type, two arguments.
-    const MAX_BYTES: usize = HEADER_BYTES + 1 + 2 * 4;
+    /// The longest command on the wire: header, type, two arguments, and what an extension adds.
+    const MAX_BYTES: usize = HEADER_BYTES + 1 + 2 * 4 + ClientAddr::BYTES;
 
     fn new(command_type: u8, arguments: &[u32]) -> Self {
         let len = HEADER_BYTES + 1 + 4 * arguments.len();
@@ -178,6 +179,14 @@ impl CommandFrame {
             slot.copy_from_slice(&argument.to_le_bytes());
         }
         Self { bytes, len }
+    }
+
+    /// The same with more bytes behind its arguments, which are ignored by who did not ask for them ([`crate::extensions`]).
+    pub(crate) fn followed_by(mut self, extra: &[u8]) -> Self {
+        let len = self.len + extra.len();
+        self.bytes[self.len..len].copy_from_slice(extra);
+        self.bytes[..HEADER_BYTES].copy_from_slice(&header(None, len - HEADER_BYTES));
+        Self { len, ..self }
     }
 }
 

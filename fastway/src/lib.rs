@@ -92,6 +92,7 @@
 //! - [`endpoint`]: clients, servers, virtual connections. Most programs need only this.
 //! - [`net`]: the trait [`Network`](net::Network), TCP, and a network in memory for tests.
 //! - [`frame`], [`command`], [`handshake`], [`id`]: the protocol as values. No I/O, no clock, no randomness.
+//! - [`extensions`]: what goes beyond the original, for servers that ask for it: the addresses of clients.
 //! - [`reader`], [`keepalive`]: what every end of a link needs, for those who write their own; [`run`] and [`buffers`] for
 //!   those who forward.
 //! - [`proxy_protocol`]: for those who accept connections behind a proxy.
@@ -99,6 +100,7 @@
 pub mod buffers;
 pub mod command;
 pub mod endpoint;
+pub mod extensions;
 pub mod frame;
 pub mod handshake;
 pub mod id;

@@ -38,6 +38,14 @@ pub struct EndpointConfig {
     pub accept_queue: usize,
     /// When the endpoint is closed or dropped: so long for what is queued to be sent. 10 s.
     pub close_timeout: Duration,
+    /// A server asks the gateway for the addresses of its clients ([`VirtualConn::client_addr`]). No.
+    ///
+    /// Gateways that do not know the question refuse it and change nothing, whatever their generation. It is a question
+    /// nevertheless, so that who does not ask says and gets no other bytes than the original's endpoints; and so that
+    /// addresses, which are personal data in many countries, are only where somebody wants them. Clients do not ask.
+    ///
+    /// [`VirtualConn::client_addr`]: super::VirtualConn::client_addr
+    pub ask_client_addr: bool,
 }
 
 impl Default for EndpointConfig {
@@ -53,6 +61,7 @@ impl Default for EndpointConfig {
             slow_receiver: SlowReceiver::ConnectionCloses,
             accept_queue: 1024,
             close_timeout: Duration::from_secs(10),
+            ask_client_addr: false,
         }
     }
 }

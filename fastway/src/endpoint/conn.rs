@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::Handle;
 use super::config::EndpointConfig;
 use super::error::{CloseReason, SendError};
 use crate::command::ToGateway;
+use crate::extensions::ClientAddr;
 use crate::frame::encode;
 use crate::id::{ConnId, RemoteId};
 
@@ -25,6 +27,8 @@ pub(super) struct ConnState {
     remote: RemoteId,
     /// Which connection of the link it is: unlike `id`, never used again.
     serial: u64,
+    /// Where the client comes from. As a rule it is known before a user has the connection.
+    client_addr: OnceLock<SocketAddr>,
     inbox: Mutex<Inbox>,
 }
 
@@ -49,7 +53,14 @@ pub(super) enum Delivery {
 
 impl ConnState {
     pub(super) fn new(id: ConnId, remote: RemoteId, serial: u64) -> Arc<Self> {
-        Arc::new(Self { id, remote, serial, inbox: Mutex::default() })
+        Arc::new(Self { id, remote, serial, client_addr: OnceLock::new(), inbox: Mutex::default() })
+    }
+
+    /// The gateway tells where the client comes from. The first time counts.
+    pub(super) fn comes_from(&self, addr: ClientAddr) {
+        if let Some(addr) = addr.0 {
+            self.client_addr.get_or_init(|| addr);
+        }
     }
 
     /// Queues a message, which `message` makes only if there is room.
@@ -97,6 +108,10 @@ impl ConnState {
 
     pub(super) fn id(&self) -> ConnId {
         self.id
+    }
+
+    pub(super) fn remote(&self) -> RemoteId {
+        self.remote
     }
 
     pub(super) fn serial(&self) -> u64 {
@@ -173,6 +188,39 @@ impl VirtualConn {
     #[must_use]
     pub fn remote(&self) -> RemoteId {
         self.sender.hold.state.remote
+    }
+
+    /// Where the client comes from, for a server that asks for it ([`EndpointConfig::ask_client_addr`]); whichever side dialled.
+    ///
+    /// It is what the gateway sees: the client's own address, or what a proxy that the gateway trusts says it is. Behind a load
+    /// balancer that does not speak the PROXY protocol and connects with an address of its own, it is that one.
+    ///
+    /// It is known the moment the connection is. `None` if this server did not ask, if the gateway does not know the question, or
+    /// if it does not know the address: the client had gone before it could look, or the connection had ended before the gateway
+    /// came to the question, which stands first of all that a server says. With [`SlowReceiver::LinkWaits`] it can be `None` for as
+    /// long as the gateway's answer waits behind messages that are not received. For a client it is always `None`.
+    ///
+    /// [`SlowReceiver::LinkWaits`]: super::SlowReceiver::LinkWaits
+    ///
+    /// ```
+    /// use fastway::endpoint::{EndpointConfig, Server};
+    /// use fastway::id::ServerId;
+    /// use fastway::net::TcpNetwork;
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = EndpointConfig { ask_client_addr: true, ..EndpointConfig::default() };
+    /// let server = Server::connect(&TcpNetwork::new(), "127.0.0.1:7020", ServerId::new(1), b"key", config).await?;
+    /// let conn = server.accept().await?;
+    /// match conn.client_addr() {
+    ///     Some(addr) => println!("client {} comes from {addr}", conn.remote()),
+    ///     None => println!("client {} comes from somewhere", conn.remote()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn client_addr(&self) -> Option<SocketAddr> {
+        self.sender.hold.state.client_addr.get().copied()
     }
 
     /// Queues a message, waiting while the link's queue is full. See [`ConnSender::send`].

@@ -18,6 +18,7 @@ use super::conn::{ConnState, Delivery};
 use super::error::{CloseReason, LinkError};
 use super::link::Link;
 use crate::command::{CommandError, ToEndpoint, ToGateway};
+use crate::extensions::{ClientAddr, Extensions, Grant};
 use crate::frame::{Frame, HEADER_BYTES};
 use crate::id::{ConnId, RemoteId, Side};
 use crate::keepalive::{Due, Keepalive};
@@ -39,7 +40,14 @@ pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
     let driver = Driver {
         stream,
         reader: FrameReader::new(link.config.max_packet),
-        desk: Desk { link: link.clone(), conns: FxHashMap::default(), last_serial: 0, keepalive },
+        desk: Desk {
+            link: link.clone(),
+            conns: FxHashMap::default(),
+            last_serial: 0,
+            asks: link.lock().accept_waits,
+            granted: Extensions::NONE,
+            keepalive,
+        },
         outgoing: Batch::default(),
         write_failure: None,
         alarm: Box::pin(sleep_until(now)),
@@ -65,6 +73,10 @@ struct Desk {
     link: Arc<Link>,
     conns: FxHashMap<ConnId, Arc<ConnState>>,
     last_serial: u64,
+    /// The gateway was asked for more than the original protocol has, and has not answered.
+    asks: bool,
+    /// What it grants.
+    granted: Extensions,
     keepalive: Keepalive,
 }
 
@@ -223,7 +235,7 @@ impl Desk {
     fn handle(&mut self, frame: &mut Frame<'_>) -> Result<Flow, CommandError> {
         match frame.conn() {
             Some(id) => Ok(self.deliver(id, frame)),
-            None => self.obey(ToEndpoint::decode(frame.message())?).map(|()| Flow::Next),
+            None => self.obey(frame.message()).map(|()| Flow::Next),
         }
     }
 
@@ -233,7 +245,10 @@ impl Desk {
         let config = &self.link.config;
         match conn.deliver(frame.message().len(), config, || message(frame)) {
             Delivery::Done => Flow::Next,
-            Delivery::Full if config.slow_receiver == SlowReceiver::LinkWaits => Flow::Hold,
+            Delivery::Full if config.slow_receiver == SlowReceiver::LinkWaits => {
+                self.link.lock().accept_at_once();
+                Flow::Hold
+            }
             Delivery::Full => {
                 if conn.end(CloseReason::SlowReceiver) {
                     self.link.command(ToGateway::Close { conn: Some(id) });
@@ -244,10 +259,17 @@ impl Desk {
         }
     }
 
-    fn obey(&mut self, command: ToEndpoint) -> Result<(), CommandError> {
+    fn obey(&mut self, message: &[u8]) -> Result<(), CommandError> {
+        let command = ToEndpoint::decode(message)?;
         match command {
-            ToEndpoint::Accept { conn, remote } => self.accepted(conn, remote),
-            ToEndpoint::Connect { conn, remote } => self.connected(conn, remote),
+            ToEndpoint::Accept { conn, remote } => {
+                let conn = self.new_conn(conn, remote, message);
+                self.accepted(conn);
+            }
+            ToEndpoint::Connect { conn, remote } => {
+                let conn = self.new_conn(conn, remote, message);
+                self.connected(conn);
+            }
             ToEndpoint::Refuse { remote } => {
                 let mut shared = self.link.lock();
                 if let Some(ticket) = shared.dials.refused(remote)
@@ -267,15 +289,35 @@ impl Desk {
                 }
             }
         }
+        if let ToEndpoint::Refuse { remote } | ToEndpoint::Accept { remote, .. } = command
+            && remote.client().is_none()
+        {
+            self.answered(message);
+        }
         Ok(())
     }
 
-    fn accepted(&mut self, id: ConnId, remote: RemoteId) {
-        let conn = self.new_conn(id, remote);
+    /// A dial to client 0 was answered, in whatever way: if it was a question, nobody waits for the answer any longer.
+    fn answered(&mut self, message: &[u8]) {
+        if !std::mem::take(&mut self.asks) {
+            return;
+        }
+        if let Some(grant) = Grant::decode(message) {
+            self.granted = grant.extensions();
+            for (id, addr) in grant.earlier() {
+                if let Some(conn) = self.conns.get(&id) {
+                    conn.comes_from(addr);
+                }
+            }
+        }
+        self.link.lock().accept_at_once();
+    }
+
+    fn accepted(&mut self, conn: Arc<ConnState>) {
         let mut shared = self.link.lock();
-        let Some(ticket) = shared.dials.accepted(remote) else {
+        let Some(ticket) = shared.dials.accepted(conn.remote()) else {
             drop(shared);
-            return self.link.command(ToGateway::Close { conn: Some(id) });
+            return self.link.command(ToGateway::Close { conn: Some(conn.id()) });
         };
         let dialler = shared.dials.answer(ticket, Ok(conn.clone()));
         drop(shared);
@@ -285,21 +327,27 @@ impl Desk {
         }
     }
 
-    fn connected(&mut self, id: ConnId, remote: RemoteId) {
-        let conn = self.new_conn(id, remote);
+    fn connected(&mut self, conn: Arc<ConnState>) {
         let mut shared = self.link.lock();
         if !shared.accepts || shared.incoming.len() >= self.link.config.accept_queue {
             drop(shared);
-            return self.link.command(ToGateway::Close { conn: Some(id) });
+            return self.link.command(ToGateway::Close { conn: Some(conn.id()) });
         }
         shared.offer(conn.clone());
         drop(shared);
         self.insert(conn);
     }
 
-    fn new_conn(&mut self, id: ConnId, remote: RemoteId) -> Arc<ConnState> {
+    /// The connection that a command opens. Without a grant, what stands behind its arguments means nothing.
+    fn new_conn(&mut self, id: ConnId, remote: RemoteId, command: &[u8]) -> Arc<ConnState> {
         self.last_serial += 1;
-        ConnState::new(id, remote, self.last_serial)
+        let conn = ConnState::new(id, remote, self.last_serial);
+        if self.granted.contains(Extensions::CLIENT_ADDR)
+            && let Some(addr) = ClientAddr::behind(command)
+        {
+            conn.comes_from(addr);
+        }
+        conn
     }
 
     /// A gateway that gives a number again has forgotten the connection that had it.

@@ -33,6 +33,9 @@ pub(super) struct Shared {
     /// Connections that others have opened.
     pub(super) incoming: VecDeque<Arc<ConnState>>,
     accepting: Vec<Waker>,
+    /// Nobody accepts anything yet: the gateway was asked for the addresses of clients, and its answer may tell those of
+    /// connections that were opened before it.
+    pub(super) accept_waits: bool,
     /// Nobody uses the link any more, or it was closed on this side.
     pub(super) closing: bool,
     pub(super) ended: Option<LinkError>,
@@ -66,6 +69,7 @@ impl Link {
             accepts: true,
             incoming: VecDeque::new(),
             accepting: Vec::new(),
+            accept_waits: false,
             closing: false,
             ended: None,
             write_failed: None,
@@ -125,7 +129,9 @@ impl Link {
 
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arc<ConnState>, LinkError>> {
         let mut shared = self.lock();
-        if let Some(conn) = shared.incoming.pop_front() {
+        if !shared.accept_waits
+            && let Some(conn) = shared.incoming.pop_front()
+        {
             return Poll::Ready(Ok(conn));
         }
         if let Some(ended) = &shared.ended {
@@ -184,6 +190,13 @@ impl Shared {
     pub(super) fn offer(&mut self, conn: Arc<ConnState>) {
         self.incoming.push_back(conn);
         self.accepting.drain(..).for_each(Waker::wake);
+    }
+
+    /// The gateway has answered, one way or the other, or its answer is stuck behind messages that nobody has accepted.
+    pub(super) fn accept_at_once(&mut self) {
+        if std::mem::take(&mut self.accept_waits) {
+            self.accepting.drain(..).for_each(Waker::wake);
+        }
     }
 
     /// The link has ended: everybody who waits for something is told.

@@ -46,6 +46,7 @@ pub use error::{CloseReason, ConnectError, DialError, LinkError, SendError};
 
 use self::dials::Ticket;
 use self::link::Link;
+use crate::extensions::{Extensions, Grant, ask};
 use crate::handshake::Challenge;
 use crate::id::{ClientId, RemoteId, ServerId, Side};
 use crate::net::Network;
@@ -112,18 +113,25 @@ impl Server {
         key: &[u8],
         config: EndpointConfig,
     ) -> Result<Self, ConnectError> {
+        let asks = config.ask_client_addr && config.max_packet.bytes() >= Grant::SMALLEST_MAX_PACKET;
         let registered = async {
             let mut stream = connect(network, addr).await?;
             let answered = async {
                 let mut challenge = [0; Challenge::BYTES];
                 stream.read_exact(&mut challenge).await?;
-                stream.write_all(&Challenge(challenge).answer(key, id).encode()).await
+                let mut hello = Challenge(challenge).answer(key, id).encode().to_vec();
+                if asks {
+                    hello.extend_from_slice(ask(Extensions::CLIENT_ADDR).as_ref());
+                }
+                // In one go: the gateway is to read the question before a client finds the server.
+                stream.write_all(&hello).await
             };
             answered.await.map_err(|error| ConnectError::Handshake { addr: addr.to_owned(), error })?;
             Ok(stream)
         };
         let stream = in_time(config.connect_timeout, addr, registered).await?;
         let link = Link::new(config);
+        link.lock().accept_waits = asks;
         driver::spawn(link.clone(), stream, Side::Server);
         Ok(Self { link: Endpoint::new(link), id })
     }
