@@ -20,7 +20,8 @@ async fn main() -> Result<()> {
     let id = args.next().as_deref().unwrap_or("1").parse::<u32>().context("the server's ID is a number")?;
     let key = std::env::var("FASTWAY_SERVER_AUTH_PASSWORD").unwrap_or_default();
 
-    let config = EndpointConfig::default();
+    // A gateway that cannot tell where clients come from does not mind being asked.
+    let config = EndpointConfig { ask_client_addr: true, ..EndpointConfig::default() };
     let server =
         Server::connect(&TcpNetwork::new(), &addr, ServerId::new(id), key.as_bytes(), config).await?;
     println!("server {id} serves at the gateway {addr}; Ctrl-C ends it");
@@ -33,7 +34,8 @@ async fn main() -> Result<()> {
 /// Echoes until the client closes, then calls it back.
 async fn serve(server: Server, mut conn: VirtualConn) {
     let Some(client) = conn.remote().client() else { return };
-    println!("client {client}: opened virtual connection {}", conn.id());
+    let from = conn.client_addr().map_or_else(|| "an unknown address".to_owned(), |addr| addr.to_string());
+    println!("client {client} from {from}: opened virtual connection {}", conn.id());
     while let Some(message) = conn.recv().await {
         if let Err(error) = conn.send(&message).await {
             println!("client {client}: {error}");

@@ -4,6 +4,7 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fastway::extensions::ClientAddr;
 use fastway::id::{ConnId, Side};
 use hashbrown::HashTable;
 use rustc_hash::{FxBuildHasher, FxHashSet};
@@ -52,6 +53,11 @@ impl Conn {
     /// Where to send what is for `side`.
     pub(crate) fn outbox(&self, side: Side) -> &Arc<Outbox> {
         &self.end(side).outbox
+    }
+
+    /// Where its client comes from.
+    pub(crate) fn client_addr(&self) -> ClientAddr {
+        ClientAddr(self.client.outbox.peer())
     }
 
     /// Ends the connection: each side that was not told yet is told now.
@@ -111,6 +117,10 @@ impl ConnTable {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Conn>> {
+        self.0.iter()
     }
 }
 

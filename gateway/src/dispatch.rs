@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use fastway::command::{ToEndpoint, ToGateway};
+use fastway::extensions::{Extensions, Grant, asked};
 use fastway::frame::HEADER_BYTES;
 use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
@@ -83,8 +84,12 @@ impl Dispatch {
             Some(conn) => Ok(self.forward(conn, run)),
             // A command comes alone.
             None => {
-                let command = ToGateway::decode(&run.as_bytes()[HEADER_BYTES..])?;
-                self.obey(command)
+                let message = &run.as_bytes()[HEADER_BYTES..];
+                let command = ToGateway::decode(message)?;
+                match asked(message).filter(|_| self.side == Side::Server) {
+                    Some(wishes) => Ok(self.grant(wishes)),
+                    None => self.obey(command),
+                }
             }
         }
     }
@@ -194,6 +199,28 @@ impl Dispatch {
             self.spend(|rates| &mut rates.dials);
         }
         flow
+    }
+
+    /// A server asks for more than the protocol has (rules E1 to E4 of docs/protocol-extensions.md).
+    fn grant(&self, wishes: Extensions) -> Flow {
+        let max = self.config.max_packet;
+        if max.bytes() < Grant::SMALLEST_MAX_PACKET {
+            return self.reply(ToEndpoint::Refuse { remote: RemoteId::new(0) });
+        }
+        if !self.outbox.has_room(&self.outbox) {
+            return Flow::Hold;
+        }
+        let granted = wishes & Extensions::KNOWN;
+        self.outbox.grant(granted, |news| {
+            let in_table = self.conns.iter().filter(|_| news.is_some());
+            let opened = news.into_iter().flatten().filter_map(|news| match news {
+                News::Opened(conn) => Some(conn),
+                News::Closed(_) => None,
+            });
+            let earlier = in_table.chain(opened).map(|conn| (conn.id(), conn.client_addr()));
+            Grant::encode(granted, earlier, max)
+        });
+        Flow::Next
     }
 
     /// Answers the session's own peer, who has to take answers if it wants more.

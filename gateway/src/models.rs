@@ -9,6 +9,7 @@
 //! What runs is the code of production, from the dispatch of a frame down: only a session's socket, its clock, and the
 //! runtime that polls it are stand-ins ([`Session`], [`Task`]).
 
+mod addresses;
 mod buffers;
 mod debts;
 mod lives;

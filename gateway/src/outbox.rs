@@ -21,7 +21,8 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-use fastway::command::ToEndpoint;
+use fastway::command::{CommandFrame, ToEndpoint};
+use fastway::extensions::Extensions;
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use fastway::run::Run;
 use tokio::time::Instant;
@@ -161,6 +162,8 @@ struct Queue {
     others: Option<Box<Others>>,
     cut: Option<Cut>,
     state: State,
+    /// A server's: Accept and Connect have the client's address behind their arguments.
+    tells_client_addr: bool,
 }
 
 #[derive(Debug, Default)]
@@ -254,7 +257,9 @@ impl Outbox {
         queue.open += 1;
         queue.opened += 1;
         queue.others.get_or_insert_default().news.push(News::Opened(conn.clone()));
-        self.push_command(queue, command);
+        let frame = command.encode();
+        let is_to_tell = queue.tells_client_addr;
+        self.push_command(queue, if is_to_tell { frame.with_client_addr(conn.client_addr()) } else { frame });
         true
     }
 
@@ -267,7 +272,7 @@ impl Outbox {
         if queue.state != State::Shut {
             queue.open -= 1;
             queue.others.get_or_insert_default().news.push(News::Closed(conn.clone()));
-            self.push_command(queue, ToEndpoint::Close { conn: Some(conn.id()) });
+            self.push_command(queue, ToEndpoint::Close { conn: Some(conn.id()) }.encode());
         }
         true
     }
@@ -342,12 +347,11 @@ impl Outbox {
         now.duration_since(self.config.tally.clock().instant(self.stats.since))
     }
 
-    fn push_command(&self, mut queue: MutexGuard<'_, Queue>, command: ToEndpoint) {
+    fn push_command(&self, mut queue: MutexGuard<'_, Queue>, frame: CommandFrame) {
         if queue.state == State::Broken {
             // Nobody gets the command, but the owner gets the news that came with it.
             return self.wake_once(queue, None);
         }
-        let frame = command.encode();
         let too_slow = !self.fits(&queue, frame.as_ref().len()) && self.is_too_slow();
         self.push(&mut queue, Cow::Borrowed(frame.as_ref()), 1, &self.config.account);
         if too_slow {
@@ -497,7 +501,22 @@ impl Outbox {
     pub(crate) fn reply(&self, command: ToEndpoint) {
         let queue = self.queue.lock();
         self.pending.store(true, Ordering::Release);
-        self.push_command(queue, command);
+        self.push_command(queue, command.encode());
+    }
+
+    /// Queues the answer to what the owner's peer, a server, asks for beyond the protocol. From that very moment on it is told
+    /// the addresses of clients, if that is granted. `answer` makes the frame; it gets the news that are not collected yet if
+    /// this is the first grant: what was opened before it came without an address.
+    pub(crate) fn grant(&self, granted: Extensions, answer: impl FnOnce(Option<&[News]>) -> Vec<u8>) {
+        let mut queue = self.queue.lock();
+        if queue.state != State::Open {
+            return;
+        }
+        let is_first = granted.contains(Extensions::CLIENT_ADDR) && !queue.tells_client_addr;
+        queue.tells_client_addr |= is_first;
+        let frame = answer(is_first.then_some(queue.others.as_ref().map_or(&[], |others| &others.news)));
+        self.push(&mut queue, Cow::Owned(frame), 1, &self.config.account);
+        self.pending.store(true, Ordering::Release);
     }
 
     /// Whether the owner was held back and may go on; asked once.
