@@ -3,13 +3,38 @@
 use std::fmt::Debug;
 
 use fastway::command::{CommandError, CommandFrame, ToEndpoint, ToGateway};
-use fastway::frame::{MaxPacket, Split, split};
+use fastway::extensions::{ClientAddr, Grant, ask, asked};
+use fastway::frame::{HEADER_BYTES, MaxPacket, Split, split};
+use fastway::id::RemoteId;
 
 /// Any message is a command, or an error that says what is wrong with it; and a command means the same when it is said
 /// again.
 pub fn commands(message: &[u8]) {
     check(message, ToGateway::decode, ToGateway::encode);
     check(message, ToEndpoint::decode, ToEndpoint::encode);
+    behind(message);
+}
+
+/// What stands behind the arguments is a question, an answer, an address, or nothing; and it means the same when it is said
+/// again. To old peers it is the command that it was.
+fn behind(message: &[u8]) {
+    if let Some(wishes) = asked(message) {
+        assert_eq!(ToGateway::decode(message), Ok(ToGateway::Dial { remote: RemoteId::new(0) }));
+        let again = ask(wishes);
+        assert!(message.starts_with(&again.as_ref()[HEADER_BYTES..]), "{wishes:?}");
+        assert_eq!(asked(&again.as_ref()[HEADER_BYTES..]), Some(wishes));
+    }
+    if let Some(grant) = Grant::decode(message) {
+        assert_eq!(ToEndpoint::decode(message), Ok(ToEndpoint::Refuse { remote: RemoteId::new(0) }));
+        let max = MaxPacket::new(message.len() as u32 + 4).expect("a grant is longer than any command");
+        let again = Grant::encode(grant.extensions(), grant.earlier(), max);
+        let again = Grant::decode(&again[HEADER_BYTES..]).expect("it was said again");
+        assert_eq!(again.extensions(), grant.extensions());
+        assert!(again.earlier().eq(grant.earlier()), "{grant:?}");
+    }
+    if let Some(addr) = ClientAddr::behind(message) {
+        assert_eq!(ClientAddr::decode(&addr.encode()), addr);
+    }
 }
 
 fn check<C: Copy + Debug + PartialEq>(

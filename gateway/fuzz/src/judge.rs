@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use fastway::command::ToEndpoint;
+use fastway::extensions::{ClientAddr, Extensions, Grant, asked};
+use fastway::frame::HEADER_BYTES;
 use fastway::id::{ConnId, Side};
 
 use crate::peer::Peer;
@@ -13,7 +15,7 @@ use crate::peer::Peer;
 ///
 /// If a peer was told something that the protocol does not allow.
 pub(crate) fn judge(peers: &[Peer], max_packet: u32) {
-    let sent: Vec<_> = peers.iter().map(|peer| Sent::of(&peer.sent)).collect();
+    let sent: Vec<_> = peers.iter().map(|peer| Sent::of(&peer.sent, peer.side)).collect();
     let heard: Vec<_> =
         peers.iter().zip(&sent).map(|(peer, sent)| Heard::of(&peer.heard, sent, max_packet)).collect();
     let mut ends = BTreeMap::<u32, [Option<usize>; 2]>::new();
@@ -54,12 +56,16 @@ struct Sent<'a> {
     /// By connection.
     messages: BTreeMap<u32, Vec<&'a [u8]>>,
     dials: BTreeMap<u32, usize>,
+    /// It has asked for the addresses of clients, and is one who may.
+    asks: bool,
 }
 
 impl<'a> Sent<'a> {
-    fn of(wire: &'a [u8]) -> Self {
+    fn of(wire: &'a [u8], side: Side) -> Self {
         let mut sent = Self::default();
         for (conn, message) in frames(wire) {
+            let wishes = asked(message).filter(|_| conn == 0 && side == Side::Server);
+            sent.asks |= wishes.is_some();
             match (conn, message) {
                 (0, [0, a, b, c, d, ..]) => {
                     *sent.dials.entry(u32::from_le_bytes([*a, *b, *c, *d])).or_default() += 1
@@ -84,6 +90,7 @@ impl<'a> Heard<'a> {
         let mut unanswered_dials = sent.dials.clone();
         let mut refused_messages = BTreeMap::<u32, usize>::new();
         let mut heard = Self { conns: BTreeMap::new() };
+        let mut behind = Behind { asks: sent.asks, granted: false };
         for (conn, message) in frames(wire) {
             assert!(message.len() + 4 <= max_packet as usize, "a frame of {} bytes", message.len());
             if conn != 0 {
@@ -92,6 +99,7 @@ impl<'a> Heard<'a> {
                 continue;
             }
             let command = ToEndpoint::decode(message).expect("the gateway says what is right");
+            behind.judge(command, message);
             if let ToEndpoint::Accept { remote, .. } | ToEndpoint::Refuse { remote } = command {
                 let left = unanswered_dials.get_mut(&remote.get()).filter(|left| **left > 0);
                 *left.expect("nobody dialled, or it was answered") -= 1;
@@ -116,6 +124,29 @@ impl<'a> Heard<'a> {
             assert!(closes <= messages, "{closes} times Close({conn}) for {messages} messages");
         }
         heard
+    }
+}
+
+/// What may stand behind the arguments of commands.
+struct Behind {
+    asks: bool,
+    granted: bool,
+}
+
+impl Behind {
+    /// Nothing for those who did not ask; for others a grant, and then every address, which the network in memory knows.
+    fn judge(&mut self, command: ToEndpoint, message: &[u8]) {
+        if let Some(grant) = Grant::decode(message) {
+            assert!(self.asks, "a grant for somebody who did not ask");
+            self.granted |= grant.extensions().contains(Extensions::CLIENT_ADDR);
+            assert!(grant.earlier().all(|(_, addr)| addr.0.is_some()), "{grant:?}");
+            return;
+        }
+        let is_new = matches!(command, ToEndpoint::Accept { .. } | ToEndpoint::Connect { .. });
+        let bytes = if is_new && self.granted { ClientAddr::BYTES } else { 0 };
+        let arguments = command.encode().as_ref().len() - HEADER_BYTES;
+        assert_eq!(message.len() - arguments, bytes, "behind {command:?}");
+        assert_eq!(ClientAddr::behind(message).is_some_and(|addr| addr.0.is_some()), bytes > 0, "{command:?}");
     }
 }
 

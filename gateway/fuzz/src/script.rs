@@ -144,6 +144,10 @@ pub(crate) enum Step<'a> {
         peer: u8,
         remote: u8,
     },
+    /// The peer asks for all extensions, as a server may.
+    Ask {
+        peer: u8,
+    },
     Close {
         peer: u8,
         conn: u8,
@@ -192,7 +196,10 @@ impl<'a> Arbitrary<'a> for Step<'a> {
             3..=6 => Self::Frame { peer, conn: byte()? % 8, message: input.arbitrary()? },
             7 | 8 => Self::Frames { peer, conn: byte()? % 8, count: byte()?, message: byte()? },
             9 => Self::Length { peer, length: input.arbitrary()? },
-            10..=12 => Self::Dial { peer, remote: byte()? % 8 },
+            10..=12 => match byte()? {
+                240.. => Self::Ask { peer },
+                remote => Self::Dial { peer, remote: remote % 8 },
+            },
             13 | 14 => Self::Close { peer, conn: byte()? % 8 },
             15 => Self::Ping { peer },
             16 => Self::Send { peer, bytes: byte()? },

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use fastway::command::{ToEndpoint, ToGateway};
+use fastway::extensions::{Extensions, ask};
 use fastway::frame::{self, Frame, LENGTH_BYTES, MaxPacket, Split, split};
 use fastway::handshake::Challenge;
 use fastway::id::{ConnId, RemoteId, ServerId};
@@ -30,7 +31,7 @@ const MOST_BYTES: usize = 64 * 1024;
 const MOST_ROUNDS: usize = 64;
 
 /// Bytes on the wire.
-const LONGEST_COMMAND: usize = 17;
+const LONGEST_COMMAND: usize = 35;
 const CLOSE: usize = 13;
 const PING: usize = 9;
 
@@ -138,6 +139,9 @@ impl Stage {
             Step::Length { peer, length } => {
                 self.peer(peer).unsent.extend_from_slice(&length.to_le_bytes());
             }
+            Step::Ask { peer } => {
+                self.peer(peer).unsent.extend_from_slice(ask(Extensions::KNOWN).as_ref());
+            }
             Step::Dial { peer, remote } => {
                 let dial = ToGateway::Dial { remote: RemoteId::new(remote.into()) };
                 self.peer(peer).unsent.extend_from_slice(dial.encode().as_ref());
@@ -207,7 +211,9 @@ impl Stage {
         let most =
             |sessions: usize, limit: usize| sessions * (limit + LONGEST_COMMAND + dials * CLOSE + PING);
         let most = most(counts.clients, self.config.client.queue.bytes)
-            + most(counts.servers, self.config.server.queue.bytes);
+            + most(counts.servers, self.config.server.queue.bytes)
+            // What a server learns when it asks is as long as a packet at most.
+            + counts.servers * self.config.max_packet.max_frame_bytes();
         assert!(counts.queued_bytes <= most, "{counts:?}, but queues may have {most} bytes");
     }
 
