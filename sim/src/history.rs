@@ -4,6 +4,7 @@
 //! they saw, the world its faults. The oracle reads it afterwards; so do the traces.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -71,6 +72,27 @@ pub enum Note {
     },
     /// The command.
     Ping,
+    /// Behind a dial of client 0: somebody asks for extensions.
+    Asks {
+        /// Which, one bit each.
+        wishes: u32,
+    },
+    /// Behind the refusal of client 0: what is granted of them.
+    Grants {
+        /// Which, one bit each.
+        granted: u32,
+        /// How many connections the list behind it has. Each follows as [`Told`](Self::Told).
+        listed: u32,
+    },
+    /// Where the client of a connection comes from: in the list of a grant, or behind the arguments of the command before this.
+    Told {
+        /// Conn ID.
+        conn: u32,
+        /// The client; `None` if the gateway does not know.
+        addr: Option<SocketAddr>,
+    },
+    /// Bytes behind the arguments of a command that mean nothing.
+    Extra,
     /// Bytes that cannot be a frame, or a command that cannot be.
     Malformed,
     /// The gateway's question in the handshake.
@@ -160,8 +182,8 @@ pub enum What {
     GatewayStops(Run),
     /// It has ended, or was killed.
     GatewayDown(Run),
-    /// A gateway has accepted a connection.
-    Opened(Link, Run, Side, Host),
+    /// A gateway has accepted a connection, from this address.
+    Opened(Link, Run, Side, Host, SocketAddr),
     /// It has read the last byte of this.
     In(Link, Note),
     /// It has read everything there was, and waits; `true`: for the rest of a frame.
@@ -301,6 +323,11 @@ impl fmt::Display for Note {
             Self::Refuse { remote } => write!(f, "Refuse({remote})"),
             Self::Close { conn } => write!(f, "Close(#{conn})"),
             Self::Ping => f.write_str("Ping"),
+            Self::Asks { wishes } => write!(f, "… asking for {wishes:#b}"),
+            Self::Grants { granted, listed } => write!(f, "… granting {granted:#b}, with {listed} addresses"),
+            Self::Told { conn, addr: Some(addr) } => write!(f, "… #{conn} comes from {addr}"),
+            Self::Told { conn, addr: None } => write!(f, "… #{conn} comes from nowhere"),
+            Self::Extra => f.write_str("… with more bytes"),
             Self::Malformed => f.write_str("malformed"),
             Self::Challenge => f.write_str("challenge"),
             Self::Hello { id, valid: true } => write!(f, "Hello({id})"),

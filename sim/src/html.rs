@@ -217,6 +217,7 @@ fn kind(what: &What) -> (&'static str, u32) {
         Note::Accept { .. } => "accept",
         Note::Connect { .. } => "connect",
         Note::Refuse { .. } => "refuse",
+        Note::Asks { .. } | Note::Grants { .. } | Note::Told { .. } | Note::Extra => "extra",
         Note::Close { .. } => "close",
         Note::Ping => "ping",
         Note::Malformed => "malformed",

@@ -136,6 +136,9 @@ pub struct EndpointPlan {
     pub link_waits: bool,
     pub accept_queue: usize,
     pub close_timeout_ms: u32,
+    /// Not in older schedules.
+    #[serde(default)]
+    pub ask_client_addr: bool,
 }
 
 /// What servers and clients do.
@@ -389,6 +392,7 @@ impl Plan {
             },
             accept_queue: plan.accept_queue,
             close_timeout: ms(plan.close_timeout_ms),
+            ask_client_addr: plan.ask_client_addr,
         }
     }
 
@@ -501,6 +505,7 @@ impl EndpointPlan {
             link_waits: rng.random_bool(0.5),
             accept_queue: pick(rng, &[1, 8, 1024]),
             close_timeout_ms: pick(rng, &[500, 3000]),
+            ask_client_addr: rng.random_bool(0.5),
         }
     }
 }

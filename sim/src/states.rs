@@ -68,6 +68,8 @@ states! {
     ManyGateways: "a server had links to three gateways or more",
     ConnectFailed: "an endpoint could not connect",
     ClockJump: "the clock of a gateway's host jumped",
+    Granted: "a server asked for the addresses of its clients",
+    GrantedLate: "a client had dialled before the gateway knew that the server asks",
     Storm: "thirty clients connected to a gateway within a second",
 }
 

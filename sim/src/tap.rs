@@ -88,9 +88,9 @@ impl<L: Listener> Listener for TappedListener<L> {
     async fn accept(&mut self) -> io::Result<Self::Stream> {
         let inner = self.inner.accept().await?;
         let link = self.tap.history.next_link();
-        let ip = inner.peer_addr()?.ip();
-        let host = self.tap.hosts.iter().position(|host| *host == ip).map_or(Host(usize::MAX), Host);
-        self.tap.note(What::Opened(link, self.tap.run, self.side, host));
+        let addr = inner.peer_addr()?;
+        let host = self.tap.hosts.iter().position(|host| *host == addr.ip()).map_or(Host(usize::MAX), Host);
+        self.tap.note(What::Opened(link, self.tap.run, self.side, host, addr));
         let is_server = self.side == Side::Server;
         Ok(TappedStream {
             inner,
@@ -139,7 +139,7 @@ impl<S: Stream> TappedStream<S> {
                     let id = u32::from_le_bytes(wire[16..].try_into().expect("20 bytes"));
                     Note::Hello { id, valid: hello.verify(*challenge, &tap.key).is_some() }
                 }
-                Decoded::Challenge(_) => Note::Malformed,
+                Decoded::Challenge(_) | Decoded::Command(_) => Note::Malformed,
             };
             tap.note(What::In(*link, note));
         });
@@ -154,7 +154,7 @@ impl<S: Stream> TappedStream<S> {
                     *challenge = Challenge(bytes);
                     Note::Challenge
                 }
-                Decoded::Hello(_) => Note::Malformed,
+                Decoded::Hello(_) | Decoded::Command(_) => Note::Malformed,
             };
             tap.note(What::Out(*link, note));
         });
@@ -250,12 +250,17 @@ enum Expect {
 
 enum Decoded {
     Note(Note),
+    /// A command and what stands behind its arguments.
+    Command(Vec<u8>),
     Challenge([u8; Challenge::BYTES]),
     Hello([u8; Hello::BYTES]),
 }
 
-/// A command and all its arguments; what follows is ignored.
+/// A command and all its arguments.
 const COMMAND_BYTES: usize = 9;
+
+/// What is kept of a command: the longest list of addresses that is looked at.
+const KEPT_BYTES: usize = 64 * 1024;
 
 impl Decoder {
     fn new(expect: Expect) -> Self {
@@ -270,8 +275,10 @@ impl Decoder {
         let mut bytes = bytes;
         while let Some((&byte, rest)) = bytes.split_first() {
             bytes = rest;
-            if let Some(decoded) = self.take(byte, max_packet) {
-                found(decoded);
+            match self.take(byte, max_packet) {
+                Some(Decoded::Command(command)) => notes(&command, |note| found(Decoded::Note(note))),
+                Some(decoded) => found(decoded),
+                None => {}
             }
             if let Expect::Message { left, hash, .. } = &mut self.expect {
                 // All but the last byte in one go: this is where most of the time goes.
@@ -313,16 +320,17 @@ impl Decoder {
                 Some(Decoded::Note(note))
             }
             Expect::Command { left, start } => {
-                if start.len() < COMMAND_BYTES {
+                if start.len() < KEPT_BYTES {
                     start.push(byte);
                 }
                 *left -= 1;
                 if *left > 0 {
                     return None;
                 }
-                let note = command(start);
-                self.expect = if note == Note::Malformed { Expect::Nothing } else { Expect::Frame };
-                Some(Decoded::Note(note))
+                let start = std::mem::take(start);
+                let is_malformed = command(&start) == Note::Malformed;
+                self.expect = if is_malformed { Expect::Nothing } else { Expect::Frame };
+                Some(Decoded::Command(start))
             }
         }
     }
@@ -370,4 +378,52 @@ fn command(bytes: &[u8]) -> Note {
         _ => None,
     };
     decoded.unwrap_or(Note::Malformed)
+}
+
+/// docs/protocol-extensions.md: what begins a question and an answer.
+const MAGIC: &[u8] = b"FWX1";
+
+/// An entry in the list of an answer: a Conn ID and an address.
+const ENTRY_BYTES: usize = 4 + ADDR_BYTES;
+const ADDR_BYTES: usize = 18;
+
+/// A command, and what it says behind its arguments.
+fn notes(bytes: &[u8], mut found: impl FnMut(Note)) {
+    let note = command(bytes);
+    found(note);
+    let arguments = match note {
+        Note::Dial { .. } | Note::Refuse { .. } | Note::Close { .. } => 1,
+        Note::Accept { .. } | Note::Connect { .. } => 2,
+        Note::Ping => 0,
+        _ => return,
+    };
+    let behind = &bytes[1 + 4 * arguments..];
+    let set = behind.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk());
+    match (note, set) {
+        (_, _) if behind.is_empty() => {}
+        (Note::Dial { remote: 0 }, Some((set, _))) => found(Note::Asks { wishes: u32::from_le_bytes(*set) }),
+        (Note::Refuse { remote: 0 }, Some((set, list))) => {
+            let listed = (list.len() / ENTRY_BYTES) as u32;
+            found(Note::Grants { granted: u32::from_le_bytes(*set), listed });
+            for entry in list.chunks_exact(ENTRY_BYTES) {
+                let conn = u32::from_le_bytes(entry[..4].try_into().expect("four bytes"));
+                found(Note::Told { conn, addr: address(&entry[4..]) });
+            }
+            if !list.len().is_multiple_of(ENTRY_BYTES) {
+                found(Note::Extra);
+            }
+        }
+        (Note::Accept { conn, .. } | Note::Connect { conn, .. }, _) if behind.len() == ADDR_BYTES => {
+            found(Note::Told { conn, addr: address(behind) });
+        }
+        _ => found(Note::Extra),
+    }
+}
+
+/// IPv6 or mapped IPv4, in network order; the port, little endian; only zeros for none.
+fn address(bytes: &[u8]) -> Option<SocketAddr> {
+    let (ip, port): (&[u8; 16], &[u8]) = bytes.split_first_chunk()?;
+    let port = u16::from_le_bytes(port.try_into().ok()?);
+    let ip = std::net::Ipv6Addr::from(*ip);
+    (!ip.is_unspecified() || port != 0).then(|| SocketAddr::new(ip.to_canonical(), port))
 }

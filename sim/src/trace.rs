@@ -34,7 +34,7 @@ impl Names {
         for event in events {
             match event.what {
                 What::GatewayUp(run, host) => drop(names.runs.insert(run, host)),
-                What::Opened(link, run, side, host) => drop(names.links.insert(link, (run, side, host))),
+                What::Opened(link, run, side, host, _) => drop(names.links.insert(link, (run, side, host))),
                 What::AppUp(link, host, _, gateway) => drop(names.app_links.insert(link, (host, gateway))),
                 What::HalfUp(half, link, ..) => drop(names.halves.insert(half, link)),
                 _ => {}
@@ -108,7 +108,9 @@ impl Names {
             What::GatewayUp(run, _) => format!("run {} serves", run.0),
             What::GatewayStops(run) => format!("run {} is told to stop", run.0),
             What::GatewayDown(run) => format!("run {} has ended", run.0),
-            What::Opened(link, _, side, host) => format!("{side} link {} from {}", link.0, self.host(host)),
+            What::Opened(link, _, side, host, addr) => {
+                format!("{side} link {} from {} ({addr})", link.0, self.host(host))
+            }
             What::In(link, note) => format!("{} <- {note}", self.link(link)),
             What::InWaiting(link, false) => format!("{} waits", self.link(link)),
             What::InWaiting(link, true) => format!("{} waits for the rest of a frame", self.link(link)),
@@ -167,6 +169,7 @@ impl Names {
                         Note::Data { conn, .. }
                         | Note::Accept { conn, .. }
                         | Note::Connect { conn, .. }
+                        | Note::Told { conn, .. }
                         | Note::Close { conn } => Some(conn),
                         _ => None,
                     },

@@ -128,8 +128,8 @@ impl Model {
     }
 
     pub(super) fn see(&mut self, step: &mut Step<'_>) -> Result<(), Found> {
-        if let What::Opened(link, _, side, _) = step.event.what {
-            self.links.insert(link, Physical::new(side, step.index, step.now(), step.event.local_ms));
+        if let What::Opened(link, _, side, _, addr) = step.event.what {
+            self.links.insert(link, Physical::new(side, addr, step.index, step.now(), step.event.local_ms));
             self.count_open(step);
             return Ok(());
         }

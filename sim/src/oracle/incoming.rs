@@ -26,6 +26,9 @@ impl Model {
                 self.owe(step.now(), Debt::Answer { link: step.link, serial });
             }
             Note::Ping => self.pinged(step),
+            Note::Asks { wishes } => self.asks(step, wishes),
+            // It is ignored.
+            Note::Told { .. } | Note::Grants { .. } | Note::Extra => {}
             // What only gateways say, and what nobody may say.
             Note::Malformed
             | Note::Accept { .. }

@@ -4,13 +4,14 @@
 //!
 //! - `gateway.rs`: a small model of one run of one gateway. It knows, byte for byte, what the gateway has read and what it
 //!   has written, and in which order; so it knows which messages, answers and Closes are owed, to whom, and what may not
-//!   be there at all. Rules 1 to 15.
+//!   be there at all. Rules 1 to 15; and in `addresses.rs` those of the extensions.
 //! - `apps.rs`: what applications sent to each other and got, end to end, through the endpoint library and whatever lies
 //!   in between.
 //!
 //! Where the gateway may choose (a message crosses a Close), the model allows both. Where the network was at fault, it
 //! demands what can be demanded: that what the gateway has read whole is delivered.
 
+mod addresses;
 mod apps;
 mod gateway;
 mod incoming;

@@ -1,9 +1,11 @@
 //! What the oracle knows of one run of one gateway.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 use rustc_hash::FxHashMap;
 
+use super::addresses::Extensions;
 use super::owed::Owed;
 use super::pings::Pings;
 use crate::history::{Link, Run, Side};
@@ -38,6 +40,10 @@ pub(super) struct Model {
 #[derive(Debug)]
 pub(super) struct Physical {
     pub(super) side: Side,
+    /// Where it comes from.
+    pub(super) addr: SocketAddr,
+    /// What it asked for, and what it gets, beyond the protocol.
+    pub(super) extensions: Extensions,
     /// The event at which it was accepted.
     pub(super) opened_at: usize,
     /// A server's ID; a client's, when somebody was told.
@@ -112,6 +118,8 @@ pub(super) struct Virtual {
     pub(super) accepted: Option<(u32, usize)>,
     /// What Connect said had dialled.
     pub(super) connected: Option<u32>,
+    /// Where its server was told that the client comes from.
+    pub(super) told: Option<SocketAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -243,9 +251,11 @@ impl Virtual {
 }
 
 impl Physical {
-    pub(super) fn new(side: Side, opened_at: usize, now_ms: u32, local_ms: u32) -> Self {
+    pub(super) fn new(side: Side, addr: SocketAddr, opened_at: usize, now_ms: u32, local_ms: u32) -> Self {
         Self {
             side,
+            addr,
+            extensions: Extensions::default(),
             opened_at,
             id: None,
             registered: side == Side::Client,

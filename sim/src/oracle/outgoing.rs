@@ -10,6 +10,7 @@ use crate::states::State;
 
 impl Model {
     pub(super) fn outgoing(&mut self, step: &mut Step<'_>, note: Note) -> Result<(), Found> {
+        self.is_told(step, note)?;
         match note {
             Note::Challenge => Ok(()),
             Note::Accept { conn, remote } => self.accepts(step, conn, remote),
@@ -18,7 +19,8 @@ impl Model {
             Note::Data { conn, len, hash } => self.delivers(step, conn, len, hash),
             Note::Close { conn } => self.tells_close(step, conn),
             Note::Ping => self.pings(step),
-            Note::Dial { .. } | Note::Malformed | Note::Hello { .. } => {
+            Note::Grants { .. } | Note::Told { .. } => Ok(()),
+            Note::Asks { .. } | Note::Extra | Note::Dial { .. } | Note::Malformed | Note::Hello { .. } => {
                 let text = format!("the gateway said what gateways do not say: {note}");
                 Err(found("rule 10: well-formed", self.about(step), text))
             }
@@ -119,7 +121,8 @@ impl Model {
             return Err(found("rule 4: the newest wins", about, text));
         }
         self.is_called(dialled, accepted, about)?;
-        self.is_called(dialler, connected, about)
+        self.is_called(dialler, connected, about)?;
+        self.told_the_truth(id)
     }
 
     /// `link` is known to somebody as `id`: a server's own ID; a client's that nobody else has.

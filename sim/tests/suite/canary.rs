@@ -28,6 +28,8 @@ enum Sickness {
     ForgetsClose,
     /// No Ping is ever said.
     IgnoresPings,
+    /// Servers that ask are told another port than their clients have.
+    LiesAboutAddresses,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +101,11 @@ impl Listener for SickListener {
 
 impl Stream for SickStream {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.peer_addr()
+        let mut addr = self.inner.peer_addr()?;
+        if self.sickness == Sickness::LiesAboutAddresses {
+            addr.set_port(addr.port() ^ 1);
+        }
+        Ok(addr)
     }
 }
 
@@ -239,4 +245,9 @@ fn a_gateway_that_forgets_to_close_is_caught() {
 #[test]
 fn a_gateway_that_does_not_echo_is_caught() {
     is_caught(Sickness::IgnoresPings, &["rule 11", "rule 12"]);
+}
+
+#[test]
+fn a_gateway_that_tells_wrong_addresses_is_caught() {
+    is_caught(Sickness::LiesAboutAddresses, &["rule E6"]);
 }
