@@ -343,7 +343,9 @@ impl<S: Stream> Session<S> {
             reader.poll_runs(cx, &mut stream, scratch, |run| {
                 let frames = if run.conn().is_some() { run.frames() } else { 0 };
                 let flow = dispatch.handle(run);
-                messages += if matches!(flow, Ok(Flow::Hold)) { frames - run.frames() } else { frames };
+                // A command that is held back is a frame that is left, and no message.
+                let left = if matches!(flow, Ok(Flow::Hold)) { run.frames() } else { 0 };
+                messages += frames.saturating_sub(left);
                 flow
             })
         });
