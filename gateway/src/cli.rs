@@ -9,6 +9,7 @@
 //! | `cli/print.rs` | saying what is in effect |
 //! | `cli/process.rs` | the log and the signals |
 //! | `cli/pid_file.rs` | the file that names the process |
+//! | `cli/notify.rs` | what the service manager is told |
 //!
 //! Exit codes: 0 stopped in good order, 1 could not run (a port is taken), 2 wrong usage or configuration, found
 //! before anything is bound, 130 or 143 ended at once by a second signal.
@@ -18,6 +19,7 @@ mod example;
 mod file;
 mod flags;
 mod meaning;
+mod notify;
 mod pid_file;
 mod print;
 mod process;

@@ -25,7 +25,7 @@ use crate::stats::{SessionInfo, Totals};
 const HANDOVER_QUEUE: usize = 256;
 
 /// Sessions need at most [`FLUSH_TIMEOUT`] and [`LINGER_TIMEOUT`] to end; this is for whoever is late.
-const STOP_TIMEOUT: Duration =
+pub(crate) const STOP_TIMEOUT: Duration =
     FLUSH_TIMEOUT.saturating_add(LINGER_TIMEOUT).saturating_add(Duration::from_secs(1));
 
 /// Why a gateway did not come up.

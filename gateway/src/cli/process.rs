@@ -11,9 +11,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 
 use super::flags::{LogFlags, LogFormat, LogLevel};
+use super::notify::ServiceManager;
 use super::pid_file::PidFile;
 use super::sources::Settings;
-use crate::gateway::{BindError, Gateway, Handle};
+use crate::gateway::{BindError, Gateway, Handle, STOP_TIMEOUT};
 use crate::size::Size;
 
 /// Binds, serves, stops.
@@ -32,7 +33,8 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
                 }
             })?;
         // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
-        stop_on_signals(gateway.handle()).context("cannot watch for signals")?;
+        let service_manager = ServiceManager::from_env();
+        stop_on_signals(gateway.handle(), &service_manager).context("cannot watch for signals")?;
         let pid_file = settings.cli.process.pid_file.as_deref();
         let _pid_file = pid_file.map(PidFile::write).transpose()?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
@@ -44,6 +46,7 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
             warn!("no password is set: whoever reaches the internal port can register as any server");
         }
         settings.log_warnings();
+        service_manager.ready(gateway.handle());
         gateway.run().await.context("cannot start a thread")?;
         info!("stopped");
         Ok(())
@@ -51,11 +54,12 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// The first SIGINT or SIGTERM stops the gateway in good order, the second ends the process.
-fn stop_on_signals(gateway: Handle) -> std::io::Result<()> {
+fn stop_on_signals(gateway: Handle, service_manager: &ServiceManager) -> std::io::Result<()> {
     for (kind, name, exit_code) in
         [(SignalKind::interrupt(), "SIGINT", 130), (SignalKind::terminate(), "SIGTERM", 143)]
     {
-        let (mut signals, gateway) = (signal(kind)?, gateway.clone());
+        let (mut signals, gateway, service_manager) =
+            (signal(kind)?, gateway.clone(), service_manager.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 if gateway.is_stopping() {
@@ -66,6 +70,7 @@ fn stop_on_signals(gateway: Handle) -> std::io::Result<()> {
                     signal = name,
                     "stopping: sending what is queued, 10 s at most; a second signal exits at once"
                 );
+                service_manager.stopping(STOP_TIMEOUT);
                 gateway.stop();
             }
         });

@@ -222,7 +222,7 @@ impl Process {
     }
 
     /// The next line of the log.
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.log.as_mut().unwrap().read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the log has ended");

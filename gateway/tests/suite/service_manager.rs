@@ -1,0 +1,124 @@
+//! What the service manager is told, by a process that was started with its socket in the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixDatagram;
+use tokio::time::timeout;
+
+use super::stopping::{LOOPBACK, Process};
+use super::support::connect;
+
+/// The socket that a service manager would have.
+struct Manager {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Manager {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("fastway-test-{name}-{}", std::process::id()));
+        Self { socket: UnixDatagram::bind(&path).unwrap(), path }
+    }
+
+    fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Process {
+        let notify = [("NOTIFY_SOCKET", self.path.to_str().unwrap())];
+        Process::start_with(&[&LOOPBACK[..], args].concat(), &[&notify, env].concat())
+    }
+
+    /// What comes next, line by line; nothing if nothing comes in this time.
+    async fn told_within(&self, time: Duration) -> Option<Vec<String>> {
+        let mut message = [0; 1024];
+        let length = timeout(time, self.socket.recv(&mut message)).await.ok()?.unwrap();
+        let message = std::str::from_utf8(&message[..length]).unwrap();
+        Some(message.lines().map(str::to_owned).collect())
+    }
+
+    async fn told(&self) -> Vec<String> {
+        self.told_within(Duration::from_secs(20)).await.expect("it is told something")
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[tokio::test]
+async fn it_is_told_when_both_ports_are_bound_and_when_the_end_begins() {
+    let manager = Manager::new("manager");
+    let mut process = manager.start(&[], &[]);
+    assert_eq!(manager.told().await, ["READY=1"]);
+    // Whoever waited for that finds both ports open.
+    for addr in process.addrs() {
+        connect(addr).await;
+    }
+    let status = "STATUS=clients: 0, servers: 0, virtual connections: 0, buffered bytes: 0";
+    assert_eq!(manager.told().await, [status], "there is no watchdog to feed");
+    process.signal("TERM");
+    assert_eq!(manager.told().await, ["STOPPING=1", "EXTEND_TIMEOUT_USEC=12000000"]);
+    assert_eq!(process.end().0, Some(0));
+}
+
+/// A thread of its own would feed the watchdog while nobody is served. What stops the loop here is a log that is not read: its
+/// pipe fills up, and the gateway waits for room.
+#[tokio::test]
+async fn the_watchdog_starves_when_sessions_have_no_turn_any_more() {
+    let manager = Manager::new("watchdog");
+    let watchdog = [("WATCHDOG_USEC", "200000")];
+    let mut process = manager.start(&["--threads", "1", "--log-level", "debug"], &watchdog);
+    let [client_addr, _] = process.addrs();
+    assert_eq!(manager.told().await[0], "READY=1");
+    for _ in 0..3 {
+        assert_eq!(manager.told().await.last().unwrap(), "WATCHDOG=1");
+    }
+    // Each of them is a line in the log.
+    let mut guests = tokio::spawn(async move {
+        for _ in 0..10_000 {
+            let mut client = connect(client_addr).await;
+            client.stream.shutdown().await.unwrap();
+            client.expect_end().await;
+        }
+    });
+    while manager.told_within(Duration::from_secs(2)).await.is_some() {
+        assert!(!guests.is_finished(), "whoever comes is served, so nothing stands still");
+    }
+    assert!(timeout(Duration::ZERO, &mut guests).await.is_err(), "it starves although guests are served");
+    guests.abort();
+
+    process.signal("TERM");
+    assert_eq!(process.end().0, Some(0), "when the log is read again, everything goes on");
+    while manager.told().await[0] != "STOPPING=1" {}
+}
+
+#[tokio::test]
+async fn a_watchdog_of_another_process_is_not_fed() {
+    let manager = Manager::new("foreign-watchdog");
+    let watchdog = [("WATCHDOG_USEC", "200000"), ("WATCHDOG_PID", "1")];
+    let mut process = manager.start(&[], &watchdog);
+    process.addrs();
+    assert_eq!(manager.told().await[0], "READY=1");
+    let told = manager.told().await;
+    assert!(told[0].starts_with("STATUS=") && told.len() == 1, "{told:?}");
+}
+
+/// A service manager that has gone, or a wrong name, is no reason to serve nobody.
+#[tokio::test]
+async fn one_that_cannot_be_reached_stops_nothing() {
+    let env = [("NOTIFY_SOCKET", "/nowhere/notify")];
+    let (mut process, manager) = (Process::start_with(&LOOPBACK, &env), Manager::new("gone-manager"));
+    let mut orphan = manager.start(&[], &[("WATCHDOG_USEC", "2000")]);
+    assert_eq!(manager.told().await[0], "READY=1");
+    drop(manager);
+    let warning = process.line();
+    assert!(warning.contains("NOTIFY_SOCKET") && warning.contains("/nowhere/notify"), "{warning}");
+    for process in [&mut process, &mut orphan] {
+        connect(process.addrs()[0]).await.expect_nothing().await;
+    }
+    for process in [process, orphan] {
+        process.signal("TERM");
+        assert_eq!(process.end().0, Some(0));
+    }
+}
