@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod files;
+mod grafana;
 mod image;
 mod kubernetes;
+mod prometheus;
 mod systemd;

@@ -1,0 +1,164 @@
+//! The alert rules for Prometheus: they parse, and speak of nothing that the gateway does not count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use fastway_gateway::{Ended, Refusal};
+use promql_parser::parser::{Expr, VectorSelector, parse};
+use promql_parser::util::{ExprVisitor, walk_expr};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::files::{is_installed, path, read, yaml};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    #[expect(dead_code, reason = "it has to be there")]
+    name: String,
+    rules: Vec<Alert>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Alert {
+    alert: String,
+    expr: String,
+    r#for: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+fn alerts() -> Vec<Alert> {
+    let rules: Vec<Rules> = yaml("deploy/prometheus/rules.yaml");
+    rules.into_iter().flat_map(|rules| rules.groups).flat_map(|group| group.rules).collect()
+}
+
+/// What an expression asks for: each metric, with the labels that it names and their values.
+#[derive(Default)]
+struct Asked(Vec<(String, Vec<(String, String)>)>);
+
+impl ExprVisitor for Asked {
+    type Error = String;
+
+    fn pre_visit(&mut self, expr: &Expr) -> Result<bool, String> {
+        match expr {
+            Expr::VectorSelector(selector) => self.add(selector)?,
+            Expr::MatrixSelector(selector) => self.add(&selector.vs)?,
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+impl Asked {
+    fn add(&mut self, selector: &VectorSelector) -> Result<(), String> {
+        let name = selector.name.clone().ok_or("a selector names its metric")?;
+        let matchers = &selector.matchers.matchers;
+        let labels = matchers.iter().map(|matcher| (matcher.name.clone(), matcher.value.clone()));
+        self.0.push((name, labels.collect()));
+        Ok(())
+    }
+}
+
+/// The names in the first column of the table in `docs/metrics.md`, if there is that file.
+fn documented() -> Option<BTreeSet<String>> {
+    if !path("docs/metrics.md").exists() {
+        println!("skipped: there is no docs/metrics.md that names the metrics");
+        return None;
+    }
+    let text = read("docs/metrics.md");
+    let first_cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    Some(first_cells.map(|(name, _)| name.to_owned()).collect())
+}
+
+/// Whether this metric has this value of a label; those that Prometheus adds can be anything.
+fn has(name: &str, label: &str, value: &str) -> bool {
+    match (name, label) {
+        ("fastway_refusals_total", "reason") => Refusal::ALL.iter().any(|refusal| refusal.name() == value),
+        ("fastway_sessions_ended_total", "reason") => Ended::ALL.iter().any(|ended| ended.name() == value),
+        (_, "side") => ["client", "server"].contains(&value),
+        (_, "job" | "instance" | "le") => true,
+        _ => false,
+    }
+}
+
+/// Of a histogram, what Prometheus makes of it.
+fn is_documented(name: &str, documented: &BTreeSet<String>) -> bool {
+    let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
+    parts.chain([name]).any(|name| documented.contains(name))
+}
+
+/// `up` is Prometheus' own, and the labels that it adds are as well.
+pub(crate) fn ask_for_nothing_unknown(expr: &str) -> Result<(), String> {
+    let mut asked = Asked::default();
+    walk_expr(&mut asked, &parse(expr)?)?;
+    let documented = documented();
+    for (name, labels) in asked.0 {
+        if name != "up" && documented.as_ref().is_some_and(|documented| !is_documented(&name, documented)) {
+            return Err(format!("{name} is not in docs/metrics.md"));
+        }
+        for (label, values) in labels {
+            if let Some(value) = values.split('|').find(|value| !has(&name, &label, value)) {
+                return Err(format!("{name} has no {label}={value:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_alert_can_be_asked_for_says_how_grave_it_is_and_what_to_do() {
+    let alerts = alerts();
+    assert!(alerts.len() >= 8);
+    let names: BTreeSet<_> = alerts.iter().map(|alert| &alert.alert).collect();
+    assert_eq!(names.len(), alerts.len(), "each has a name of its own");
+    for Alert { alert, expr, r#for, labels, annotations } in &alerts {
+        ask_for_nothing_unknown(expr).unwrap_or_else(|error| panic!("{alert}: {error}"));
+        assert!(humantime::parse_duration(r#for).is_ok_and(|time| time.as_secs() >= 60), "{alert}: {for}", for = r#for);
+        let severity = labels.get("severity").map(String::as_str);
+        assert!(matches!(severity, Some("critical" | "warning" | "info")), "{alert}: {severity:?}");
+        let said: Vec<_> = annotations.keys().map(String::as_str).collect();
+        assert_eq!(said, ["action", "summary"], "{alert}");
+        for text in annotations.values() {
+            assert!(text.trim().ends_with('.'), "{alert}: {text:?} is no sentence");
+        }
+    }
+}
+
+/// With Prometheus' own tool: what it thinks of the files, and whether each alert rings when it should.
+#[test]
+fn prometheus_takes_the_rules_and_they_ring() {
+    if !is_installed("promtool") {
+        return;
+    }
+    let folder = path("deploy/prometheus");
+    for args in [
+        &["check", "config", "--syntax-only", "prometheus.yaml"][..],
+        &["check", "rules", "--lint-fatal", "rules.yaml"],
+        &["test", "rules", "rules-test.yaml"],
+    ] {
+        let output = Command::new("promtool").args(args).current_dir(&folder).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+    }
+}
+
+/// An alert that never rang in a test may never ring at all.
+#[test]
+fn each_alert_has_a_test_in_which_it_rings() {
+    let tests: Vec<Value> = yaml("deploy/prometheus/rules-test.yaml");
+    let tests = tests[0]["tests"].as_array().unwrap().iter();
+    let expectations = tests.flat_map(|test| test["alert_rule_test"].as_array().unwrap());
+    let ringing = expectations.filter(|expected| expected["exp_alerts"].is_array());
+    let ringing: BTreeSet<_> = ringing.map(|expected| expected["alertname"].as_str().unwrap()).collect();
+    for Alert { alert, .. } in alerts() {
+        assert!(ringing.contains(&alert[..]), "{alert} rings in none of rules-test.yaml");
+    }
+}
