@@ -2,7 +2,6 @@
 
 use std::hash::RandomState;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -17,59 +16,78 @@ use crate::refusal::Refusal;
 /// The rules of one gateway, and who is there already.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    pace: Option<Mutex<Bucket>>,
-    per_address: Option<Arc<PerAddress>>,
+    rules: Mutex<Rules>,
+    clients: Arc<PerAddress>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    pace: Option<Bucket>,
+    /// Clients of one address at most; 0 for any number.
+    max_clients_per_ip: usize,
     proxies: Vec<IpNet>,
     server_allow: Vec<IpNet>,
 }
 
-impl Admission {
-    pub(crate) fn new(config: &Config) -> Self {
-        let pace = Rate::new(config.client.accept_rate);
-        let per_address = NonZeroUsize::new(config.client.max_clients_per_ip);
+impl Rules {
+    fn new(config: &Config) -> Self {
         Self {
-            pace: pace.map(|rate| Mutex::new(Bucket::full(rate, Instant::now()))),
-            per_address: per_address.map(|most| Arc::new(PerAddress { most, clients: Mutex::default() })),
+            pace: Rate::new(config.client.accept_rate).map(|rate| Bucket::full(rate, Instant::now())),
+            max_clients_per_ip: config.client.max_clients_per_ip,
             proxies: config.client.proxy_protocol.clone(),
             server_allow: config.server.allow.clone(),
         }
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { rules: Mutex::new(Rules::new(config)), clients: Arc::default() }
+    }
+
+    /// From now on other rules are in force. Those who are there stay, and keep their places.
+    pub(crate) fn set_rules(&self, config: &Config) {
+        *self.rules.lock() = Rules::new(config);
     }
 
     /// Waits for as long as the rate of clients wants. Those who come meanwhile wait in the kernel's queue: to turn them
     /// away would only make them come again, and the sooner.
     pub(crate) async fn pace(&self) {
-        if let Some(bucket) = &self.pace {
-            let now = Instant::now();
-            let at = bucket.lock().take(now);
-            if at > now {
-                sleep_until(at).await;
-            }
+        let now = Instant::now();
+        let at = self.rules.lock().pace.as_mut().map(|bucket| bucket.take(now));
+        if let Some(at) = at.filter(|at| *at > now) {
+            sleep_until(at).await;
         }
     }
 
     /// Whether this is a proxy that will say who the client is.
     pub(crate) fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
-        is_in(&self.proxies, peer)
+        is_in(&self.rules.lock().proxies, peer)
     }
 
     /// A client's place among those of its address, for as long as it is kept.
     pub(crate) fn client(&self, peer: Option<SocketAddr>) -> Result<Place, Refusal> {
-        let Some(per_address) = &self.per_address else { return Ok(Place::any()) };
+        // Without a limit nobody is counted: ten thousand clients would pay for what nobody asked for.
+        let most = self.rules.lock().max_clients_per_ip;
+        if most == 0 {
+            return Ok(Place::any());
+        }
         // Who is gone already is found out soon enough, and belongs to nobody.
         let Some(peer) = peer else { return Ok(Place::any()) };
         let holder = holder_of(peer.ip());
-        let mut clients = per_address.clients.lock();
+        let mut clients = self.clients.0.lock();
         let count = clients.entry(holder).or_default();
-        if *count >= per_address.most.get() {
+        if *count >= most {
             return Err(Refusal::ClientsOfAddress);
         }
         *count += 1;
-        Ok(Place(Some(Box::new(Taken { holder, per_address: per_address.clone() }))))
+        Ok(Place(Some(Box::new(Taken { holder, clients: self.clients.clone() }))))
     }
 
     /// Whether this may be a server.
     pub(crate) fn server(&self, peer: Option<SocketAddr>) -> Result<(), Refusal> {
-        if self.server_allow.is_empty() || is_in(&self.server_allow, peer) {
+        let rules = self.rules.lock();
+        if rules.server_allow.is_empty() || is_in(&rules.server_allow, peer) {
             Ok(())
         } else {
             Err(Refusal::ServerAddress)
@@ -84,13 +102,9 @@ fn is_in(nets: &[IpNet], peer: Option<SocketAddr>) -> bool {
     })
 }
 
-/// Clients by address.
-#[derive(Debug)]
-struct PerAddress {
-    most: NonZeroUsize,
-    /// Strangers choose the keys, so they may not know how these are hashed. The order is never looked at.
-    clients: Mutex<HashMap<IpAddr, usize, RandomState>>,
-}
+/// Clients by address. Strangers choose the keys, so they may not know how these are hashed. The order is never looked at.
+#[derive(Debug, Default)]
+struct PerAddress(Mutex<HashMap<IpAddr, usize, RandomState>>);
 
 /// A place of one client; none is needed without a limit. It is free again when this is dropped.
 #[derive(Debug)]
@@ -106,12 +120,12 @@ impl Place {
 #[derive(Debug)]
 struct Taken {
     holder: IpAddr,
-    per_address: Arc<PerAddress>,
+    clients: Arc<PerAddress>,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut clients = self.per_address.clients.lock();
+        let mut clients = self.clients.0.lock();
         if let Some(count) = clients.get_mut(&self.holder) {
             *count -= 1;
             if *count == 0 {

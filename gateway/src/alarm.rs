@@ -48,6 +48,11 @@ impl Grain {
         Self { epoch, length }
     }
 
+    /// The finer one of the two: the deadlines of both are kept.
+    fn refine(&mut self, other: Self) {
+        self.length = self.length.min(other.length);
+    }
+
     /// The first boundary that is not before `at`.
     fn round_up(self, at: Instant) -> Instant {
         let grains = at.duration_since(self.epoch).as_nanos().div_ceil(self.length.as_nanos());
@@ -59,22 +64,33 @@ impl Grain {
 /// The alarms of one shard.
 #[derive(Debug)]
 pub(crate) struct Alarms {
-    grain: Grain,
-    /// Whom to wake when. A session that has ended stays here until then, as an empty shell.
-    due: Mutex<BTreeMap<Instant, Vec<Weak<Outbox>>>>,
+    list: Mutex<List>,
     /// There is an earlier one than before.
     earlier: Notify,
 }
 
+#[derive(Debug)]
+struct List {
+    grain: Grain,
+    /// Whom to wake when. A session that has ended stays here until then, as an empty shell.
+    due: BTreeMap<Instant, Vec<Weak<Outbox>>>,
+}
+
 impl Alarms {
     pub(crate) fn new(grain: Grain) -> Self {
-        Self { grain, due: Mutex::default(), earlier: Notify::new() }
+        let list = List { grain, due: BTreeMap::new() };
+        Self { list: Mutex::new(list), earlier: Notify::new() }
+    }
+
+    /// Sessions with other intervals begin; those with the old ones go on.
+    pub(crate) fn refine(&self, grain: Grain) {
+        self.list.lock().grain.refine(grain);
     }
 
     /// Rings each alarm at its time; never returns.
     pub(crate) async fn run(&self) {
         loop {
-            let next = self.due.lock().first_key_value().map(|(at, _)| *at);
+            let next = self.list.lock().due.first_key_value().map(|(at, _)| *at);
             match next {
                 None => self.earlier.notified().await,
                 Some(at) if Instant::now() < at => {
@@ -86,19 +102,23 @@ impl Alarms {
     }
 
     fn ring_first(&self) {
-        let first = self.due.lock().pop_first();
+        let first = self.list.lock().due.pop_first();
         let sessions = first.map(|(_, sessions)| sessions).unwrap_or_default();
         sessions.iter().filter_map(Weak::upgrade).for_each(|session| session.ring());
     }
 
-    fn add(&self, at: Instant, session: &Arc<Outbox>) {
-        let mut due = self.due.lock();
+    /// For `at`, rounded up; when that is.
+    fn add(&self, at: Instant, session: &Arc<Outbox>) -> Instant {
+        let mut list = self.list.lock();
+        let List { grain, due } = &mut *list;
+        let at = grain.round_up(at);
         let is_first = due.first_key_value().is_none_or(|(first, _)| at < *first);
         due.entry(at).or_default().push(Arc::downgrade(session));
-        drop(due);
+        drop(list);
         if is_first {
             self.earlier.notify_one();
         }
+        at
     }
 }
 
@@ -114,9 +134,7 @@ impl Alarm {
         if self.set_for.is_some_and(|set_for| set_for <= at) {
             return;
         }
-        let at = alarms.grain.round_up(at);
-        self.set_for = Some(at);
-        alarms.add(at, session);
+        self.set_for = Some(alarms.add(at, session));
     }
 
     /// Whether it has gone off; it is off then. An alarm that was set for later and then for earlier rings twice, and the

@@ -8,7 +8,7 @@
 //! what they write. One shard's number alone means nothing, and can be below zero; their sum is right at all times.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -33,10 +33,11 @@ const SMALLEST_STEP: usize = 16 * 1024;
 /// What all sessions of a gateway may let wait.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// 0 is no limit.
-    limit: usize,
+    /// 0 is no limit. It can be changed at any time, and a sum that is judged by the old one once more is no worse than one
+    /// that came a moment earlier.
+    limit: AtomicUsize,
     /// A power of two.
-    step: usize,
+    step: AtomicUsize,
     shards: Box<[Line]>,
     overdrawn: Notify,
 }
@@ -48,8 +49,24 @@ struct Line(AtomicIsize);
 
 impl Budget {
     pub(crate) fn new(limit: usize, shards: usize) -> Self {
+        let shards = (0..shards).map(|_| Line::default()).collect();
+        let budget = Self { limit: 0.into(), step: 0.into(), shards, overdrawn: Notify::new() };
+        budget.set_limit(limit);
+        budget
+    }
+
+    /// From now on so many bytes may wait; 0 for any number. If there are more, those who owe the most are cut off.
+    pub(crate) fn set_limit(&self, limit: usize) {
         let step = (limit / LOOKS).max(SMALLEST_STEP).next_power_of_two();
-        Self { limit, step, shards: (0..shards).map(|_| Line::default()).collect(), overdrawn: Notify::new() }
+        self.step.store(step, Ordering::Relaxed);
+        self.limit.store(limit, Ordering::Relaxed);
+        if limit > 0 && self.bytes() >= limit {
+            self.overdrawn.notify_one();
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Bytes that wait at this moment.
@@ -61,11 +78,11 @@ impl Budget {
 
     /// Nine tenths of the limit are used.
     pub(crate) fn is_tight(&self) -> bool {
-        self.limit > 0 && self.bytes() >= self.tight_bytes()
+        self.limit() > 0 && self.bytes() >= self.tight_bytes()
     }
 
     fn tight_bytes(&self) -> usize {
-        self.limit / PARTS * TIGHT_PARTS
+        self.limit() / PARTS * TIGHT_PARTS
     }
 }
 
@@ -83,7 +100,7 @@ impl Account {
 
     /// So many bytes more wait.
     pub(crate) fn add(&self, bytes: usize) {
-        let Budget { limit, step, .. } = *self.budget;
+        let (limit, step) = (self.budget.limit(), self.budget.step.load(Ordering::Relaxed));
         let before = self.line().fetch_add(bytes.cast_signed(), Ordering::Relaxed);
         let has_passed_a_step = (before ^ (before + bytes.cast_signed())).cast_unsigned() >= step;
         if has_passed_a_step && limit > 0 && self.budget.bytes() >= limit {
@@ -109,7 +126,9 @@ pub(crate) async fn relieve(budget: &Budget, router: &Router, refusals: &Refusal
         budget.overdrawn.notified().await;
         let mut debtors = router.debtors();
         let mut owed: usize = debtors.iter().map(|(bytes, _)| bytes).sum();
-        if owed < budget.limit {
+        let limit = budget.limit();
+        // It may have been lifted meanwhile.
+        if limit == 0 || owed < limit {
             continue;
         }
         // The smallest first, so the largest are at the end.
@@ -124,7 +143,6 @@ pub(crate) async fn relieve(budget: &Budget, router: &Router, refusals: &Refusal
             outbox.cut(Cut::Debt);
         }
         if let Some(left_out) = lines.allow(Instant::now()) {
-            let limit = budget.limit;
             error!(
                 cut,
                 limit, left_out, "--max-buffered-bytes is reached: those who owed the most were cut off"
@@ -177,7 +195,10 @@ mod tests {
                 first.add(1000);
                 added += 1000;
             }
-            assert!(added >= limit / 10 && added <= limit / 10 + 2 * budget.step, "{added} of {limit}");
+            assert!(
+                added >= limit / 10 && added <= limit / 10 + 2 * budget.step.load(Ordering::Relaxed),
+                "{added} of {limit}"
+            );
         }
     }
 }

@@ -7,7 +7,9 @@
 //! | `cli/sources.rs` | which of flag, environment, file and default counts |
 //! | `cli/meaning.rs` | what all of it means |
 //! | `cli/print.rs` | saying what is in effect |
-//! | `cli/process.rs` | the log and the signals |
+//! | `cli/log.rs` | the log |
+//! | `cli/process.rs` | the process around a gateway, and the signals that end it |
+//! | `cli/reload.rs` | reading the settings again |
 //! | `cli/pid_file.rs` | the file that names the process |
 //! | `cli/notify.rs` | what the service manager is told |
 //!
@@ -18,11 +20,13 @@
 mod example;
 mod file;
 mod flags;
+mod log;
 mod meaning;
 mod notify;
 mod pid_file;
 mod print;
 mod process;
+mod reload;
 mod sources;
 #[cfg(test)]
 mod testing;
@@ -33,8 +37,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use self::flags::Action;
+use self::log::Log;
 use self::pid_file::PidFile;
-use self::process::{run, start_log};
+use self::process::run;
 use self::sources::{Settings, Sources};
 use crate::config::Config;
 
@@ -42,24 +47,25 @@ const USAGE_ERROR: u8 = 2;
 
 /// Runs the process: finds its settings, and does with them what it was asked for.
 pub(crate) fn main() -> ExitCode {
-    let settings = match Sources::new(std::env::args_os()).load() {
+    let sources = Sources::new(std::env::args_os());
+    let settings = match sources.load() {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
     };
     match settings.action {
         Action::Run => {
-            start_log(&settings.cli.log);
+            let log = Log::start(&settings.cli.log);
             let pid_file = settings.cli.process.pid_file.as_deref();
             if let Err(error) = pid_file.map_or(Ok(()), PidFile::check) {
                 return fail(USAGE_ERROR, &error);
             }
-            match run(&settings) {
+            match run(sources, &settings, log) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(1, &error),
             }
         }
         Action::Check => {
-            start_log(&settings.cli.log);
+            Log::start(&settings.cli.log);
             settings.log_warnings();
             say(valid(&settings))
         }

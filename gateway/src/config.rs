@@ -1,7 +1,8 @@
 //! What was meant: every setting with its default and its bounds.
 //!
 //! [`Config::check`] is the one place where a setting is judged. A gateway that runs has passed it; nothing
-//! changes a configuration afterwards, and nothing else decides what a gateway does.
+//! changes a configuration afterwards, though another one can take its place (`reconfigure.rs`), and nothing else decides
+//! what a gateway does.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::listener::accept_all;
+use crate::reconfigure::Reconfigured;
 use crate::refusal::Refusal;
 use crate::router::Counts;
 use crate::session::FLUSH_TIMEOUT;
@@ -91,6 +92,15 @@ impl Handle {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.shared.stopping.is_cancelled()
+    }
+
+    /// Puts other settings into force, and drops nobody for it. What has to wait for the next start is left out, and said.
+    ///
+    /// # Errors
+    ///
+    /// If these settings cannot work. Then nothing has changed.
+    pub fn reconfigure(&self, config: Config) -> Result<Reconfigured, ConfigError> {
+        self.shared.reconfigure(config)
     }
 
     /// What is there at this moment.
@@ -185,10 +195,11 @@ impl<N: Network> Gateway<N> {
     pub async fn run(self) -> io::Result<()> {
         let _stop_when_dropped = StopOnDrop(self.handle());
         let Self { shared, ports, mut rng, .. } = self;
+        let config = shared.config();
         let abandon = CancellationToken::new();
         let _abandon_all = abandon.clone().drop_guard();
         let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..shared.config.threads.get()).map(|_| mpsc::channel(HANDOVER_QUEUE)).unzip();
+            (0..config.threads.get()).map(|_| mpsc::channel(HANDOVER_QUEUE)).unzip();
         let mut ports = ports.into_iter();
         let first_ports = ports.next().expect("bind made at least one pair");
         let mut shards = receivers.into_iter().enumerate().map(|(index, accepted)| {
@@ -197,7 +208,7 @@ impl<N: Network> Gateway<N> {
         });
         let first_shard = shards.next().expect("there is at least one shard");
         // Without ports of their own, all shards get their connections from the first one's.
-        let first_deals_to = if shared.config.reuse_port { senders[..1].to_vec() } else { senders.clone() };
+        let first_deals_to = if config.reuse_port { senders[..1].to_vec() } else { senders.clone() };
 
         let mut others = Vec::new();
         for (shard, sender) in shards.zip(&senders[1..]) {

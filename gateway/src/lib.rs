@@ -64,6 +64,7 @@
 //! |---|---|
 //! | `cli.rs` and `cli/`, `config.rs`, `size.rs` | what was typed, what was meant |
 //! | `gateway.rs` | binding, starting the shards, stopping |
+//! | `reconfigure.rs` | other settings for a gateway that runs |
 //! | `listener.rs` | accepting, the server handshake |
 //! | `proxy.rs` | the header of a proxy in front of a client's connection |
 //! | `shard.rs` | how sessions begin and end on one thread |
@@ -101,6 +102,7 @@ mod outbox;
 mod pool;
 mod proxy;
 mod rate;
+mod reconfigure;
 mod refusal;
 mod router;
 mod session;
@@ -114,6 +116,7 @@ pub use config::{
     Threads,
 };
 pub use gateway::{BindError, Gateway, Handle};
+pub use reconfigure::Reconfigured;
 pub use refusal::Refusal;
 pub use router::Counts;
 pub use size::Size;

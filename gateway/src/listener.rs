@@ -62,7 +62,7 @@ pub(crate) async fn handshake<S: Stream>(
     challenge: Challenge,
     shared: &Shared,
 ) -> Option<ServerId> {
-    let config = &shared.config.server;
+    let config = &shared.config().server;
     let exchange = async {
         stream.write_all(&challenge.0).await?;
         let mut hello = [0; Hello::BYTES];

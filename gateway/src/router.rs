@@ -20,8 +20,6 @@ use crate::sync::Mutex;
 pub(crate) struct Router {
     registered: Mutex<Registered>,
     conn_ids: Arc<ConnIds>,
-    /// Clients at most; 0 for any number.
-    max_clients: usize,
 }
 
 /// Why a session does not begin.
@@ -38,6 +36,8 @@ struct Registered {
     clients: FxHashMap<ClientId, Arc<Outbox>>,
     servers: FxHashMap<ServerId, Arc<Outbox>>,
     last_client: u32,
+    /// Clients at most; 0 for any number.
+    max_clients: usize,
     stopped: bool,
 }
 
@@ -75,13 +75,20 @@ pub struct Counts {
 impl Router {
     /// For so many clients at most; 0 for any number.
     pub(crate) fn new(max_clients: usize) -> Self {
-        Self { max_clients, ..Self::after(0, 0) }
+        let router = Self::after(0, 0);
+        router.set_max_clients(max_clients);
+        router
+    }
+
+    /// From now on so many clients may be there; 0 for any number. Those who are there stay.
+    pub(crate) fn set_max_clients(&self, max_clients: usize) {
+        self.registered.lock().max_clients = max_clients;
     }
 
     /// A router whose IDs go on after these, which a gateway reaches after billions of connections.
     fn after(last_client: u32, last_conn: u32) -> Self {
         let registered = Registered { last_client, ..Registered::default() };
-        Self { registered: Mutex::new(registered), conn_ids: ConnIds::after(last_conn), max_clients: 0 }
+        Self { registered: Mutex::new(registered), conn_ids: ConnIds::after(last_conn) }
     }
 
     /// Registers a client under a number of its own: not 0, and no one else's.
@@ -91,11 +98,11 @@ impl Router {
         peer: Option<SocketAddr>,
     ) -> Result<Arc<Outbox>, NotRegistered> {
         let mut registered = self.registered.lock();
-        let Registered { clients, last_client, stopped, .. } = &mut *registered;
+        let Registered { clients, last_client, max_clients, stopped, .. } = &mut *registered;
         if *stopped {
             return Err(NotRegistered::Stopped);
         }
-        if self.max_clients > 0 && clients.len() >= self.max_clients {
+        if *max_clients > 0 && clients.len() >= *max_clients {
             return Err(NotRegistered::Full);
         }
         let id = loop {

@@ -13,7 +13,7 @@ use fastway::net::Stream;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -24,13 +24,14 @@ use crate::admission::{Admission, Place};
 use crate::alarm::{Alarms, Grain};
 use crate::budget::{Account, Budget, relieve};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
 use crate::mailbox::Mailbox;
 use crate::outbox::{Outbox, OutboxConfig, Owner};
 use crate::pool::{Pool, TRIM_INTERVAL};
 use crate::proxy::{NoHeader, read_header};
+use crate::reconfigure::{Reconfigured, reconfigure};
 use crate::refusal::{Refusal, Refusals};
 use crate::router::{NotRegistered, Router};
 use crate::session::{End, Session, SessionConfig};
@@ -39,7 +40,7 @@ use crate::stats::{ShardStats, Tally, Totals};
 /// What all shards of one gateway share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    config: watch::Sender<Arc<Config>>,
     pub(crate) router: Arc<Router>,
     pub(crate) admission: Admission,
     pub(crate) budget: Arc<Budget>,
@@ -79,15 +80,35 @@ impl Shared {
             refusals: Arc::default(),
             stats: (0..config.threads.get()).map(|_| Arc::default()).collect(),
             clock: Clock::new(Instant::now()),
-            config,
+            config: watch::Sender::new(Arc::new(config)),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             limits: LogLimits::default(),
         }
     }
-}
 
-impl Shared {
+    /// The settings in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// Puts what can be changed of these settings into force; the rest stays as it is.
+    pub(crate) fn reconfigure(&self, config: Config) -> Result<Reconfigured, ConfigError> {
+        let mut outcome = Ok(Reconfigured::default());
+        // The lock keeps two such changes apart.
+        self.config.send_if_modified(|running| {
+            outcome = reconfigure(running, config).map(|(config, reconfigured)| {
+                self.router.set_max_clients(config.client.max_clients);
+                self.admission.set_rules(&config);
+                self.budget.set_limit(config.max_buffered_bytes);
+                *running = Arc::new(config);
+                reconfigured
+            });
+            outcome.is_ok()
+        });
+        outcome
+    }
+
     /// A client's place in the gateway, or why it has none; when the gateway stops, that is nobody's fault.
     fn admit(
         &self,
@@ -133,10 +154,12 @@ pub(crate) struct Shard<S> {
     /// For challenges.
     rng: StdRng,
     accepted: mpsc::Receiver<Accepted<S>>,
-    /// It trims the pool for all shards, and sees to it that all queues together keep within their limit.
-    is_first: bool,
+    /// The first one trims the pool for all, and sees to it that all queues together keep within their limit.
+    index: usize,
     alarms: Arc<Alarms>,
     mailbox: Arc<Mailbox>,
+    account: Account,
+    config: watch::Receiver<Arc<Config>>,
     client_session: Arc<SessionConfig>,
     server_session: Arc<SessionConfig>,
 }
@@ -151,35 +174,45 @@ impl<S: Stream> Shard<S> {
         if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
             shared.stats[index].has_many_threads();
         }
-        let alarms = Arc::new(Alarms::new(Grain::of(&shared.config)));
+        let config = shared.config.subscribe();
+        let running = config.borrow().clone();
+        let alarms = Arc::new(Alarms::new(Grain::of(&running)));
         let mailbox = Arc::new(Mailbox::default());
-        let session = |side| {
-            let account = Account::new(shared.budget.clone(), index);
-            let tally = Tally::new(shared.stats[index].clone(), side, shared.clock);
-            let (pool, mailbox) = (shared.pool.clone(), mailbox.clone());
-            let outbox = OutboxConfig::new(&shared.config, side, pool, mailbox, account, tally);
-            let (router, refusals) = (shared.router.clone(), shared.refusals.clone());
-            Arc::new(SessionConfig::new(&shared.config, side, router, refusals, alarms.clone(), outbox))
-        };
+        let account = Account::new(shared.budget.clone(), index);
+        let session = |side| session_config(&running, side, &shared, index, &alarms, &mailbox, &account);
         Self {
             client_session: session(Side::Client),
             server_session: session(Side::Server),
             shared,
             rng,
             accepted,
-            is_first: index == 0,
+            index,
             alarms,
             mailbox,
+            account,
+            config,
         }
+    }
+
+    /// New sessions follow the settings in force, in which there is something new.
+    fn reconfigure(&mut self) {
+        let running = self.config.borrow_and_update().clone();
+        self.alarms.refine(Grain::of(&running));
+        let Self { shared, index, alarms, mailbox, account, .. } = &*self;
+        let session = |side| session_config(&running, side, shared, *index, alarms, mailbox, account);
+        (self.client_session, self.server_session) = (session(Side::Client), session(Side::Server));
     }
 
     /// Starts a session for everything that is accepted, until the gateway stops.
     pub(crate) async fn run(mut self) {
-        tokio::spawn(keep_house(self.shared.clone(), self.alarms.clone(), self.is_first));
-        if self.shared.config.threads.get() > 1 {
+        tokio::spawn(keep_house(self.shared.clone(), self.alarms.clone(), self.index == 0));
+        if self.config.borrow().threads.get() > 1 {
             tokio::spawn(sort_mail(self.shared.clone(), self.mailbox.clone()));
         }
         while let Some(accepted) = self.accepted.recv().await {
+            if self.config.has_changed().unwrap_or(false) {
+                self.reconfigure();
+            }
             if let Err(error) = self.welcome(accepted) {
                 debug!(%error, "a connection was gone before it was served");
             }
@@ -207,6 +240,23 @@ impl<S: Stream> Shard<S> {
         }
         Ok(())
     }
+}
+
+/// What new sessions of one side and shard have in common.
+fn session_config(
+    config: &Config,
+    side: Side,
+    shared: &Shared,
+    index: usize,
+    alarms: &Arc<Alarms>,
+    mailbox: &Arc<Mailbox>,
+    account: &Account,
+) -> Arc<SessionConfig> {
+    let tally = Tally::new(shared.stats[index].clone(), side, shared.clock);
+    let (pool, mailbox) = (shared.pool.clone(), mailbox.clone());
+    let outbox = OutboxConfig::new(config, side, pool, mailbox, account.clone(), tally);
+    let (router, refusals) = (shared.router.clone(), shared.refusals.clone());
+    Arc::new(SessionConfig::new(config, side, router, refusals, alarms.clone(), outbox))
 }
 
 /// Rings alarms, trims the pool and cuts off debtors, until the gateway has stopped and the last session has ended.

@@ -212,7 +212,7 @@ pub(super) struct MemPoolFlags {
     pub(super) mem_pool_page_size: Size,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Process")]
 pub(super) struct ProcessFlags {
     /// A file for the ID of the process: written when both ports are bound, removed at an orderly end. One that a process has left
@@ -221,7 +221,7 @@ pub(super) struct ProcessFlags {
     pub(super) pid_file: Option<PathBuf>,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Log (on standard error)")]
 pub(super) struct LogFlags {
     /// For people, or one JSON object a line
@@ -233,13 +233,13 @@ pub(super) struct LogFlags {
     pub(super) log_level: LogLevel,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
     Text,
     Json,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogLevel {
     Off,
     Error,

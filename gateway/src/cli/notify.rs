@@ -53,7 +53,6 @@ impl ServiceManager {
     }
 
     /// A reload begins; it has ended when what this returns is dropped, however it went.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing can be reloaded yet"))]
     #[must_use = "the reload has ended when this is dropped"]
     pub(super) fn reloading(&self) -> Reloading<'_> {
         // From version 253 on, systemd has to know since when: of two reloads it waits for the later one.

@@ -113,28 +113,11 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::testing::{TempFile, load, try_load};
+    use crate::cli::testing::{TempFile, VALUES, load, try_load};
 
     fn meaning(settings: &Settings) -> String {
         format!("{:?} {:?} {:?}", settings.config, settings.cli.process, settings.cli.log)
     }
-
-    /// Some of it suits every flag that takes a value.
-    const VALUES: [&str; 13] = [
-        "7",
-        "4K",
-        "3M",
-        "3G",
-        "90s",
-        "1h 30m",
-        "127.0.0.1:9",
-        "10.0.0.0/8,fd00::/8",
-        "true",
-        "ON",
-        "chan",
-        "json",
-        "debug",
-    ];
 
     #[test]
     fn what_is_printed_can_be_read_and_says_the_same() {

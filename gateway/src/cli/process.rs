@@ -1,24 +1,22 @@
-//! The process around a gateway: its log, its signals.
-
-use std::io::IsTerminal as _;
+//! The process around a gateway, and the signals that end it.
 
 use anyhow::{Context as _, anyhow};
 use fastway::net::TcpNetwork;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 
-use super::flags::{LogFlags, LogFormat, LogLevel};
+use super::log::Log;
 use super::notify::ServiceManager;
 use super::pid_file::PidFile;
-use super::sources::Settings;
+use super::reload::{Reloader, reload_on_signal};
+use super::sources::{Settings, Sources};
 use crate::gateway::{BindError, Gateway, Handle, STOP_TIMEOUT};
 use crate::size::Size;
 
 /// Binds, serves, stops.
-pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
+pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Result<()> {
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).context("the operating system gives no random bytes for challenges")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -35,6 +33,8 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
         // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
         let service_manager = ServiceManager::from_env();
         stop_on_signals(gateway.handle(), &service_manager).context("cannot watch for signals")?;
+        let reloader = Reloader::new(sources, settings, gateway.handle(), log, service_manager.clone());
+        reload_on_signal(reloader).context("cannot watch for signals")?;
         let pid_file = settings.cli.process.pid_file.as_deref();
         let _pid_file = pid_file.map(PidFile::write).transpose()?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
@@ -76,25 +76,4 @@ fn stop_on_signals(gateway: Handle, service_manager: &ServiceManager) -> std::io
         });
     }
     Ok(())
-}
-
-/// Everything that is logged from here on goes to standard error.
-pub(super) fn start_log(flags: &LogFlags) {
-    let level = match flags.log_level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // Whoever reads the log may go away. By default that is reported on standard error, which panics then.
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
-    match flags.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
 }

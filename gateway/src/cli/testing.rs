@@ -6,6 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::sources::{Settings, Sources};
 
+/// Some of it suits every flag that takes a value.
+pub(super) const VALUES: [&str; 13] = [
+    "7",
+    "4K",
+    "3M",
+    "3G",
+    "90s",
+    "1h 30m",
+    "127.0.0.1:9",
+    "10.0.0.0/8,fd00::/8",
+    "true",
+    "ON",
+    "chan",
+    "json",
+    "debug",
+];
+
 /// A file that is gone when the test is over.
 pub(super) struct TempFile(PathBuf);
 

@@ -18,6 +18,7 @@ mod overload;
 mod pid_file;
 mod pitfalls;
 mod proxy;
+mod reloading;
 mod service_manager;
 mod stats;
 mod stopping;

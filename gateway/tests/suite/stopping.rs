@@ -229,6 +229,16 @@ impl Process {
         line
     }
 
+    /// The next line of the log that has these words.
+    pub(crate) fn line_with(&mut self, words: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
     /// The addresses in the first two lines.
     pub(crate) fn addrs(&mut self) -> [SocketAddr; 2] {
         ["client", "server"].map(|side| {
