@@ -51,6 +51,11 @@ pub struct Config {
     /// tenths of it no more clients are let in; at all of it, those who owe the most are cut off. The memory that it takes can
     /// be twice as much. 0 is no limit. 0 here; the binary takes a quarter of the machine's memory, or of its cgroup's.
     pub max_buffered_bytes: usize,
+    /// A gateway that drains lets in nobody new; those who are there go on for so long. 5 s.
+    pub drain_timeout: Duration,
+    /// Afterwards it tells its clients to go, spread evenly over so long. 5 s: with that and the timeout it ends within the 30 s
+    /// that Kubernetes gives, also if a client takes as long as it may.
+    pub drain_spread: Duration,
     /// Where buffers come from.
     pub mem_pool: MemPoolConfig,
 }
@@ -65,6 +70,8 @@ impl Default for Config {
             threads: Threads::default(),
             frame_timeout: Duration::from_secs(60),
             max_buffered_bytes: 0,
+            drain_timeout: Duration::from_secs(5),
+            drain_spread: Duration::from_secs(5),
             mem_pool: MemPoolConfig::default(),
         }
     }
@@ -330,6 +337,8 @@ impl Config {
         not_zero("--client-stall-timeout", client.stall_timeout)?;
         not_zero("--server-stall-timeout", server.stall_timeout)?;
         check_duration("--frame-timeout", self.frame_timeout)?;
+        check_duration("--drain-timeout", self.drain_timeout)?;
+        check_duration("--drain-spread", self.drain_spread)?;
         self.check_budget()?;
         self.mem_pool.check()
     }

@@ -1,8 +1,12 @@
 //! The gateway as a whole: binding, starting the shards, stopping.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastway::id::{RemoteId, Side};
@@ -14,7 +18,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::listener::accept_all;
+use crate::drain::{LAST_CLIENTS, drain_when_told};
+use crate::listener::Acceptor;
 use crate::reconfigure::Reconfigured;
 use crate::refusal::Refusal;
 use crate::router::Counts;
@@ -83,12 +88,36 @@ impl Handle {
     /// Makes the gateway stop: no new connections, every virtual connection is closed, what is queued is sent (for
     /// 10 s at most), physical connections are closed. [`Gateway::run`] returns then.
     pub fn stop(&self) {
-        self.shared.stopping.cancel();
-        self.shared.router.stop();
-        self.shared.tasks.close();
+        self.shared.stop();
     }
 
-    /// Whether it was told to stop.
+    /// Makes the gateway end without losing anybody. No more clients are let in: the public port is closed, so that others on it
+    /// or elsewhere get them. Those who are there go on for [`drain_timeout`](Config::drain_timeout) and are then told to go, spread
+    /// over [`drain_spread`](Config::drain_spread). When the last one has gone it stops as by [`stop`](Self::stop). Servers can
+    /// connect until then.
+    pub fn drain(&self) {
+        self.shared.drain();
+    }
+
+    /// How long [`drain`](Self::drain) takes at most, until the gateway has stopped.
+    pub(crate) fn longest_drain(&self) -> Duration {
+        let config = self.shared.config();
+        config.drain_timeout + config.drain_spread + LAST_CLIENTS + STOP_TIMEOUT
+    }
+
+    /// Whether it was told to drain.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.is_cancelled()
+    }
+
+    /// Whether clients and servers can come in: both ports are served, and it was told neither to drain nor to stop.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.shared.serving.load(Ordering::Relaxed) && !self.is_draining() && !self.is_stopping()
+    }
+
+    /// Whether it was told to stop, or has drained.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.shared.stopping.is_cancelled()
@@ -217,9 +246,18 @@ impl<N: Network> Gateway<N> {
         drop(senders);
         first_ports.accept_into(&shared, &first_deals_to);
         drop(first_deals_to);
-        first_shard.run().await;
+        shared.serving.store(true, Ordering::Relaxed);
+        let drain = drain_when_told(shared.clone(), StdRng::from_rng(&mut rng));
+        // Not a task of its own: what a gateway does when it is told to is nothing that anybody has to end.
+        let mut first_shard = pin!(first_shard.run());
+        let mut drain = pin!(drain);
+        poll_fn(|cx| {
+            let _: Poll<()> = drain.as_mut().poll(cx);
+            first_shard.as_mut().poll(cx)
+        })
+        .await;
 
-        let _ = timeout(STOP_TIMEOUT, shared.tasks.wait()).await;
+        let _ = timeout(STOP_TIMEOUT, shared.ended()).await;
         abandon.cancel();
         for ended in others {
             let _ = ended.await;
@@ -254,7 +292,8 @@ impl<L: Listener> Ports<L> {
     /// Starts to accept, for these shards in turn; the first one runs here.
     fn accept_into(self, shared: &Arc<Shared>, shards: &[mpsc::Sender<Accepted<L::Stream>>]) {
         for (side, listener) in [(Side::Client, self.client), (Side::Server, self.server)] {
-            tokio::spawn(accept_all(listener, side, shared.clone(), shards.to_vec()));
+            let acceptor = Acceptor::new(side, shared.clone(), shards.to_vec());
+            shared.tasks(side).spawn(acceptor.run(listener));
         }
     }
 
@@ -288,7 +327,7 @@ fn start_thread<L: Listener>(
             // The shard ends when nobody is left who could send it connections.
             drop(sender);
             shard.run().await;
-            abandon.run_until_cancelled(shared.tasks.wait()).await;
+            abandon.run_until_cancelled(shared.ended()).await;
         });
         drop(runtime);
         let _ = ended.send(());

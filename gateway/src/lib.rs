@@ -64,6 +64,7 @@
 //! |---|---|
 //! | `cli.rs` and `cli/`, `config.rs`, `size.rs` | what was typed, what was meant |
 //! | `gateway.rs` | binding, starting the shards, stopping |
+//! | `drain.rs` | ending without losing anybody |
 //! | `reconfigure.rs` | other settings for a gateway that runs |
 //! | `listener.rs` | accepting, the server handshake |
 //! | `proxy.rs` | the header of a proxy in front of a client's connection |
@@ -92,6 +93,7 @@ mod clock;
 mod config;
 mod conn;
 mod dispatch;
+mod drain;
 mod gateway;
 mod listener;
 mod log_limit;

@@ -1,7 +1,11 @@
 //! Accepting connections: a listener, and what stands between it and a session.
 
+use std::future::{pending, poll_fn};
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastway::handshake::{Challenge, Hello};
@@ -9,6 +13,7 @@ use fastway::id::{ServerId, Side};
 use fastway::net::{Listener, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, warn};
 
@@ -19,41 +24,99 @@ use crate::shard::{Accepted, Shared};
 const MIN_BACKOFF: Duration = Duration::from_millis(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Accepts until the gateway stops, and deals the connections round to the shards.
-pub(crate) async fn accept_all<L: Listener>(
-    mut listener: L,
+/// Before a port is closed, nobody may have been in its queue for so many turns.
+const LAST_TURNS: u32 = 3;
+
+/// One listener's work.
+#[derive(Debug)]
+pub(crate) struct Acceptor<S> {
     side: Side,
     shared: Arc<Shared>,
-    shards: Vec<mpsc::Sender<Accepted<L::Stream>>>,
-) {
-    let accepting = async {
-        let mut backoff = MIN_BACKOFF;
-        let mut next = 0;
-        loop {
-            match listener.accept().await {
-                Ok(stream) => {
-                    backoff = MIN_BACKOFF;
-                    if side == Side::Client {
-                        shared.admission.pace().await;
-                    }
-                    // The first shard is the one that runs this listener.
-                    let accepted = Accepted { stream, side, moved: next != 0 };
-                    if shards[next].send(accepted).await.is_err() {
-                        return;
-                    }
-                    next = (next + 1) % shards.len();
+    /// Whom connections are dealt to, in turn. The first shard is the one that runs this.
+    shards: Vec<mpsc::Sender<Accepted<S>>>,
+    next: usize,
+    backoff: Duration,
+}
+
+impl<S: Stream> Acceptor<S> {
+    pub(crate) fn new(side: Side, shared: Arc<Shared>, shards: Vec<mpsc::Sender<Accepted<S>>>) -> Self {
+        Self { side, shared, shards, next: 0, backoff: MIN_BACKOFF }
+    }
+
+    /// Accepts until the gateway stops; clients only until it drains, and then those who are in the kernel's queue already.
+    pub(crate) async fn run<L: Listener<Stream = S>>(mut self, mut listener: L) {
+        let (side, shared) = (self.side, self.shared.clone());
+        let accepting = async {
+            let is_over = async {
+                match side {
+                    Side::Client => shared.draining.cancelled().await,
+                    Side::Server => pending().await,
                 }
-                Err(failure) => {
-                    if let Some(left_out) = shared.limits.accept_errors.allow(Instant::now()) {
-                        error!(%side, error = %failure, retry_in = ?backoff, left_out, "cannot accept connections for now");
-                    }
-                    sleep(backoff).await;
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
+            };
+            let mut is_over = pin!(is_over);
+            loop {
+                let accepted = tokio::select! {
+                    biased;
+                    () = &mut is_over => break,
+                    accepted = listener.accept() => accepted,
+                };
+                self.see_to(accepted).await;
+            }
+            self.empty(&mut listener).await;
+        };
+        shared.stopping.run_until_cancelled(accepting).await;
+    }
+
+    /// Takes over who the kernel has accepted: they believe that they are connected, and closing the port would reset them. The
+    /// network may need a turn to find out who is there.
+    async fn empty<L: Listener<Stream = S>>(&mut self, listener: &mut L) {
+        let mut turns = LAST_TURNS;
+        while turns > 0 {
+            let mut accept = pin!(listener.accept());
+            match poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await {
+                Poll::Ready(Ok(stream)) => {
+                    self.deal(stream).await;
+                    turns = LAST_TURNS;
+                }
+                Poll::Ready(Err(_)) => turns -= 1,
+                Poll::Pending => {
+                    yield_now().await;
+                    turns -= 1;
                 }
             }
         }
-    };
-    shared.stopping.run_until_cancelled(accepting).await;
+    }
+
+    async fn see_to(&mut self, accepted: io::Result<S>) {
+        let shared = self.shared.clone();
+        match accepted {
+            Ok(stream) => {
+                self.backoff = MIN_BACKOFF;
+                if self.side == Side::Client {
+                    // Not when it drains: the port has to be closed, and nobody comes after them.
+                    shared.draining.run_until_cancelled(shared.admission.pace()).await;
+                }
+                self.deal(stream).await;
+            }
+            Err(failure) => {
+                let (side, backoff) = (self.side, self.backoff);
+                if let Some(left_out) = shared.limits.accept_errors.allow(Instant::now()) {
+                    error!(%side, error = %failure, retry_in = ?backoff, left_out, "cannot accept connections for now");
+                }
+                sleep(backoff).await;
+                self.backoff = (backoff * 2).min(MAX_BACKOFF);
+            }
+        }
+    }
+
+    /// To the next shard.
+    async fn deal(&mut self, stream: S) {
+        let counted = self.shared.tasks(self.side).token();
+        let accepted = Accepted { stream, side: self.side, moved: self.next != 0, _counted: counted };
+        // A shard is there for as long as there is somebody who could send it connections.
+        let _ = self.shards[self.next].send(accepted).await;
+        self.next = (self.next + 1) % self.shards.len();
+    }
 }
 
 /// Asks a server who it is. `None` if it does not prove it in time; the connection is to be closed then.
@@ -68,7 +131,7 @@ pub(crate) async fn handshake<S: Stream>(
         let mut hello = [0; Hello::BYTES];
         // Frames may follow at once: not a byte more than the answer may be read here.
         stream.read_exact(&mut hello).await?;
-        std::io::Result::Ok(Hello::decode(&hello).verify(challenge, config.key.as_bytes()))
+        io::Result::Ok(Hello::decode(&hello).verify(challenge, config.key.as_bytes()))
     };
     // One deadline for all of it, or a peer could make it last by sending a byte now and then.
     let outcome = match timeout(config.auth_timeout, exchange).await {

@@ -77,6 +77,8 @@ pub(crate) enum Cut {
     Debt,
     /// Somebody who runs the gateway wants it.
     Operator,
+    /// The gateway drains, and it is this client's turn to go.
+    Drained,
     /// The gateway stops.
     Shutdown,
 }

@@ -106,6 +106,8 @@ static SETTINGS: &[Setting] = &settings! {
     "--frame-timeout" NewConnections frame_timeout;
     "--max-buffered-bytes" AtOnce max_buffered_bytes;
     "--threads" Restart threads;
+    "--drain-timeout" AtOnce drain_timeout;
+    "--drain-spread" AtOnce drain_spread;
     "--mem-pool-type" Restart mem_pool.pool_type;
     "--mem-pool-factor" Restart mem_pool.factor;
     "--mem-pool-min-chunk" Restart mem_pool.min_chunk_bytes;

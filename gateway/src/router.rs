@@ -193,6 +193,13 @@ impl Router {
         everybody.iter().for_each(|outbox| outbox.cut(Cut::Shutdown));
     }
 
+    /// All clients, the oldest first, unless their numbers have wrapped around.
+    pub(crate) fn clients(&self) -> Vec<Arc<Outbox>> {
+        let mut clients: Vec<_> = self.registered.lock().clients.values().cloned().collect();
+        clients.sort_by_key(|client| client.owner());
+        clients
+    }
+
     /// What everybody owes who is not to end anyway.
     pub(crate) fn debtors(&self) -> Vec<Debtor> {
         let registered = self.registered.lock();

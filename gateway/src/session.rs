@@ -16,7 +16,7 @@ use fastway::command::{CommandError, ToEndpoint};
 use fastway::frame::{FrameError, MaxPacket};
 use fastway::id::Side;
 use fastway::keepalive::{Due, KeepaliveConfig};
-use fastway::net::{Stream, close_in_order};
+use fastway::net::{LINGER_TIMEOUT, Stream, close_in_order};
 use fastway::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
@@ -133,6 +133,11 @@ pub(crate) enum End {
     TakenOver,
     #[error("it was closed by the operator")]
     Operator,
+    /// The client gets all that waits for it, and then the end of file, and nothing after that. Until it sees that, it goes on
+    /// talking, so the session reads until the client's own end, and its servers learn only then that it has gone: nothing is
+    /// lost that it says in between.
+    #[error("the gateway drains")]
+    Drained,
     #[error("the gateway stops")]
     Shutdown,
 }
@@ -140,7 +145,7 @@ pub(crate) enum End {
 impl End {
     /// Whether what is queued for the peer should still reach it.
     fn is_orderly(&self) -> bool {
-        matches!(self, Self::Closed | Self::TakenOver | Self::Operator | Self::Shutdown)
+        matches!(self, Self::Closed | Self::TakenOver | Self::Operator | Self::Drained | Self::Shutdown)
     }
 
     /// The same without the particulars.
@@ -159,6 +164,7 @@ impl End {
             Self::SlowClient => Ended::SlowClient,
             Self::TakenOver => Ended::TakenOver,
             Self::Operator => Ended::Operator,
+            Self::Drained => Ended::Drained,
             Self::Shutdown => Ended::Shutdown,
         }
     }
@@ -176,8 +182,25 @@ impl From<Cut> for End {
             Cut::TakenOver => Self::TakenOver,
             Cut::Debt => Self::Debt,
             Cut::Operator => Self::Operator,
+            Cut::Drained => Self::Drained,
             Cut::Shutdown => Self::Shutdown,
         }
+    }
+}
+
+/// How a session ends.
+#[derive(Debug)]
+struct Ending {
+    reason: End,
+    /// After so many more bytes at most …
+    bytes_left: usize,
+    /// … or at this instant, if the end of the peer is awaited.
+    until: Option<Instant>,
+}
+
+impl Ending {
+    fn is_drained(&self) -> bool {
+        matches!(self.reason, End::Drained)
     }
 }
 
@@ -195,9 +218,8 @@ pub(crate) struct Session<S> {
     unfinished: Option<Instant>,
     /// When the peer was told something the last time.
     said: Instant,
-    /// The session is to end for this reason, after so many more bytes at most: what the peer had sent before is
-    /// still delivered (rule 9).
-    ending: Option<Box<(End, usize)>>,
+    /// The session is to end, but what the peer had sent before is still delivered (rule 9).
+    ending: Option<Box<Ending>>,
     /// A ping was queued since the peer last took something.
     ping_waits: bool,
     /// The peer was told that nothing more comes.
@@ -263,7 +285,7 @@ impl<S: Stream> Session<S> {
         while self.dispatch.close_some(CLOSES_PER_TURN) {
             tokio::task::yield_now().await;
         }
-        if end.is_orderly() {
+        if end.is_orderly() && !self.hung_up {
             self.finish().await;
         }
         end
@@ -294,7 +316,13 @@ impl<S: Stream> Session<S> {
         }
         if self.ending.is_none() {
             self.dispatch.unregister();
-            self.ending = Some(Box::new((end, LAST_BYTES)));
+            let mut ending = Ending { reason: end, bytes_left: LAST_BYTES, until: None };
+            if ending.is_drained() {
+                let until = Instant::now() + FLUSH_TIMEOUT;
+                ending = Ending { bytes_left: usize::MAX, until: Some(until), ..ending };
+                self.set_alarm(until);
+            }
+            self.ending = Some(Box::new(ending));
         }
     }
 
@@ -306,7 +334,7 @@ impl<S: Stream> Session<S> {
         for _ in 0..READS_PER_TURN {
             let kept = self.reader.kept_bytes();
             let progress = self.poll_read(cx);
-            let Poll::Ready(progress) = progress else { return self.end_if_due() };
+            let Poll::Ready(progress) = progress else { return self.end_if_read() };
             self.dispatch.outbox().keeps(self.reader.kept_bytes());
             match progress {
                 Ok(Progress::Read(bytes)) => self.heard(kept, bytes)?,
@@ -360,9 +388,9 @@ impl<S: Stream> Session<S> {
         let now = Instant::now();
         self.dispatch.keepalive.heard(now);
         self.look_at_the_frame(kept + bytes, now);
-        if let Some((_, bytes_left)) = self.ending.as_deref_mut() {
-            *bytes_left = bytes_left.saturating_sub(bytes);
-            if *bytes_left == 0 {
+        if let Some(ending) = self.ending.as_deref_mut() {
+            ending.bytes_left = ending.bytes_left.saturating_sub(bytes);
+            if ending.bytes_left == 0 {
                 return self.end_if_due();
             }
         }
@@ -382,21 +410,26 @@ impl<S: Stream> Session<S> {
         }
     }
 
+    /// Nothing more is there for now. That was all, if the session is to end, unless the peer's own end is awaited.
+    fn end_if_read(&mut self) -> Result<(), End> {
+        if self.ending.as_deref().is_some_and(Ending::is_drained) { Ok(()) } else { self.end_if_due() }
+    }
+
     /// Everything that had arrived is read.
     fn end_if_due(&mut self) -> Result<(), End> {
-        self.ending.take().map_or(Ok(()), |ending| Err(ending.0))
+        self.ending.take().map_or(Ok(()), |ending| Err(ending.reason))
     }
 
     /// A queue is full. When the gateway stops, nobody waits for it. A server that was taken over and takes nothing any
     /// more is held back by that: what waits for it is dropped. What a client had sent before it failed, or was cut
     /// off, is delivered when there is room; but that it is cut off, it learns at once.
     fn end_if_held(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        match self.ending.as_deref() {
-            Some((End::Shutdown, _)) => return self.end_if_due(),
-            Some((End::TakenOver | End::Operator, _)) if self.blocked.is_some() => {
+        match self.ending.as_deref().map(|ending| &ending.reason) {
+            Some(End::Shutdown) => return self.end_if_due(),
+            Some(End::TakenOver | End::Operator) if self.blocked.is_some() => {
                 self.dispatch.outbox().break_off(&mut self.batch);
             }
-            Some((End::SlowClient, _)) if !self.hung_up => {
+            Some(End::SlowClient) if !self.hung_up => {
                 self.hung_up = Pin::new(&mut self.stream).poll_shutdown(cx).is_ready();
             }
             _ => {}
@@ -411,6 +444,7 @@ impl<S: Stream> Session<S> {
                 self.collect();
                 if self.batch.is_empty() {
                     self.blocked = None;
+                    self.hang_up(cx);
                     return Ok(());
                 }
             }
@@ -431,6 +465,35 @@ impl<S: Stream> Session<S> {
             }
         }
         cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// A client that is told to go has got all there was for it: now the end of file. What it still says meanwhile is read for as
+    /// long as its answer may take; what others still say to it is dropped.
+    fn hang_up(&mut self, cx: &mut Context<'_>) {
+        let Some(ending) = self.ending.as_deref_mut().filter(|ending| ending.is_drained()) else { return };
+        if self.hung_up || Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+            return;
+        }
+        let until = Instant::now() + LINGER_TIMEOUT;
+        ending.until = Some(until);
+        self.hung_up = true;
+        self.dispatch.outbox().break_off(&mut self.batch);
+        self.set_alarm(until);
+    }
+
+    /// The end of the peer has been awaited for long enough, but what it said before is still delivered when there is room for it.
+    fn end_if_late(&mut self, now: Instant) -> Result<(), End> {
+        let Some(ending) = self.ending.as_deref_mut() else { return Ok(()) };
+        let Some(until) = ending.until else { return Ok(()) };
+        if now >= until && !self.reader.is_held() {
+            // It has had its time to take what waits for it, too.
+            self.hung_up = true;
+            return self.end_if_due();
+        }
+        let next = if now < until { until } else { now + LINGER_TIMEOUT };
+        ending.until = Some(next);
+        self.set_alarm(next);
         Ok(())
     }
 
@@ -456,6 +519,7 @@ impl<S: Stream> Session<S> {
     /// The alarm has gone off: is the peer silent, or stalled, or a frame overdue? When is the next look?
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let now = Instant::now();
+        self.end_if_late(now)?;
         let config = self.dispatch.config();
         let slowly = Duration::from_secs((self.reader.kept_bytes() / SLOWEST_FRAME) as u64);
         let unfinished_at = self.unfinished.map(|since| since + config.frame_timeout + slowly);

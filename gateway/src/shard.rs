@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
 use fastway::handshake::Challenge;
@@ -18,6 +19,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
 use crate::admission::{Admission, Place};
@@ -49,8 +51,15 @@ pub(crate) struct Shared {
     stats: Box<[Arc<ShardStats>]>,
     clock: Clock,
     pool: Pool,
-    /// Every session and everything that comes before one, on whichever shard.
-    pub(crate) tasks: TaskTracker,
+    /// Every session of a client and everything that comes before one, on whichever shard, from its listener on.
+    pub(crate) clients: TaskTracker,
+    /// The same for servers.
+    pub(crate) servers: TaskTracker,
+    /// Both ports are served.
+    pub(crate) serving: AtomicBool,
+    /// No client comes in any more.
+    pub(crate) draining: CancellationToken,
+    /// Nobody comes in any more, and everybody is to end.
     pub(crate) stopping: CancellationToken,
     pub(crate) limits: LogLimits,
 }
@@ -81,9 +90,40 @@ impl Shared {
             stats: (0..config.threads.get()).map(|_| Arc::default()).collect(),
             clock: Clock::new(Instant::now()),
             config: watch::Sender::new(Arc::new(config)),
-            tasks: TaskTracker::new(),
+            clients: TaskTracker::new(),
+            servers: TaskTracker::new(),
+            serving: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
             limits: LogLimits::default(),
+        }
+    }
+
+    /// From now on no client comes in, and [`drain_when_told`](crate::drain::drain_when_told) does the rest.
+    pub(crate) fn drain(&self) {
+        self.draining.cancel();
+        self.clients.close();
+    }
+
+    /// From now on nobody comes in, and everybody is to end.
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+        self.router.stop();
+        self.clients.close();
+        self.servers.close();
+    }
+
+    /// The gateway has stopped and the last session has ended.
+    pub(crate) async fn ended(&self) {
+        self.clients.wait().await;
+        self.servers.wait().await;
+    }
+
+    /// Those of one side, from their listener on.
+    pub(crate) fn tasks(&self, side: Side) -> &TaskTracker {
+        match side {
+            Side::Client => &self.clients,
+            Side::Server => &self.servers,
         }
     }
 
@@ -145,6 +185,8 @@ pub(crate) struct Accepted<S> {
     pub(crate) side: Side,
     /// Another shard accepted it.
     pub(crate) moved: bool,
+    /// It counts among those of its side while it is on its way.
+    pub(crate) _counted: TaskTrackerToken,
 }
 
 /// One shard, on the runtime that runs it.
@@ -219,12 +261,12 @@ impl<S: Stream> Shard<S> {
         }
     }
 
-    fn welcome(&mut self, Accepted { stream, side, moved }: Accepted<S>) -> io::Result<()> {
+    fn welcome(&mut self, Accepted { stream, side, moved, _counted }: Accepted<S>) -> io::Result<()> {
         let stream = if moved { stream.adopt()? } else { stream };
         let (peer, shared) = (stream.peer_addr().ok(), self.shared.clone());
         match side {
             Side::Client if shared.admission.is_proxy(peer) => {
-                self.shared.tasks.spawn(meet_proxy(stream, self.client_session.clone(), shared));
+                self.shared.clients.spawn(meet_proxy(stream, self.client_session.clone(), shared));
             }
             Side::Client => start_client(stream, peer, self.client_session.clone(), shared),
             Side::Server => {
@@ -235,7 +277,7 @@ impl<S: Stream> Shard<S> {
                 let mut challenge = [0; Challenge::BYTES];
                 self.rng.fill_bytes(&mut challenge);
                 let meeting = meet_server(stream, Challenge(challenge), self.server_session.clone(), shared);
-                self.shared.tasks.spawn(unconstrained(meeting));
+                self.shared.servers.spawn(unconstrained(meeting));
             }
         }
         Ok(())
@@ -274,7 +316,7 @@ async fn keep_house(shared: Arc<Shared>, alarms: Arc<Alarms>, is_first: bool) {
         pending::<()>().await;
     };
     let (mut ring, mut trim, mut relieve) = (pin!(alarms.run()), pin!(trim), pin!(relieve));
-    let mut end = pin!(shared.tasks.wait());
+    let mut end = pin!(shared.ended());
     poll_fn(|cx| {
         let _: [Poll<()>; 3] = [ring.as_mut().poll(cx), trim.as_mut().poll(cx), relieve.as_mut().poll(cx)];
         end.as_mut().poll(cx)
@@ -284,7 +326,7 @@ async fn keep_house(shared: Arc<Shared>, alarms: Arc<Alarms>, is_first: bool) {
 
 /// Wakes the sessions that other shards have messages for, until the gateway has stopped and the last session has ended.
 async fn sort_mail(shared: Arc<Shared>, mailbox: Arc<Mailbox>) {
-    let mut end = pin!(shared.tasks.wait());
+    let mut end = pin!(shared.ended());
     poll_fn(|cx| {
         mailbox.empty(cx);
         end.as_mut().poll(cx)
@@ -319,8 +361,8 @@ fn start_client<S: Stream>(
 ) {
     match shared.admit(peer, &config) {
         Ok((outbox, place)) => {
-            let tasks = shared.tasks.clone();
-            tasks.spawn(unconstrained(serve(stream, outbox, place, config, shared)));
+            let clients = shared.clients.clone();
+            clients.spawn(unconstrained(serve(stream, outbox, place, config, shared)));
         }
         Err(Some(refusal)) => shared.refuse(peer, Side::Client, refusal),
         Err(None) => {}

@@ -15,7 +15,7 @@ use fastway_gateway::{
 };
 
 /// Those that take a value, but for the file: a fuzzer does not open any.
-pub(crate) const FLAGS: [&str; 38] = [
+pub(crate) const FLAGS: [&str; 40] = [
     "--client-addr",
     "--client-max-conn",
     "--client-buffer-size",
@@ -54,6 +54,8 @@ pub(crate) const FLAGS: [&str; 38] = [
     "--frame-timeout",
     "--max-buffered-bytes",
     "--client-proxy-protocol",
+    "--drain-timeout",
+    "--drain-spread",
 ];
 
 const UNITS: [&str; 14] = ["", "B", "K", "M", "G", "MB", "ns", "us", "ms", "s", "m", "h", "d", "y"];

@@ -185,6 +185,14 @@ pub(super) struct SharedFlags {
     /// Threads that serve connections [default: the number of cores]
     #[arg(long, env = "FASTWAY_THREADS", value_name = "COUNT", allow_negative_numbers = true, value_parser = count)]
     pub(super) threads: Option<usize>,
+
+    /// When told to end by SIGTERM, no more clients are let in, and those who are there go on for so long
+    #[arg(long, env = "FASTWAY_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(super) drain_timeout: Duration,
+
+    /// Then clients are told to go one by one, spread evenly over so long, so that other gateways have time for each of them
+    #[arg(long, env = "FASTWAY_DRAIN_SPREAD", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(super) drain_spread: Duration,
 }
 
 #[derive(Debug, clap::Args)]

@@ -57,6 +57,8 @@ impl Cli {
             threads: threads(shared.threads)?,
             frame_timeout: shared.frame_timeout,
             max_buffered_bytes,
+            drain_timeout: shared.drain_timeout,
+            drain_spread: shared.drain_spread,
             mem_pool: MemPoolConfig {
                 pool_type: mem_pool.mem_pool_type,
                 factor: mem_pool.mem_pool_factor,

@@ -53,7 +53,8 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
     })
 }
 
-/// The first SIGINT or SIGTERM stops the gateway in good order, the second ends the process.
+/// SIGTERM drains the gateway, or stops it in good order if it drains already; SIGINT stops it. Whichever comes when it stops
+/// ends the process.
 fn stop_on_signals(gateway: Handle, service_manager: &ServiceManager) -> std::io::Result<()> {
     for (kind, name, exit_code) in
         [(SignalKind::interrupt(), "SIGINT", 130), (SignalKind::terminate(), "SIGTERM", 143)]
@@ -63,12 +64,18 @@ fn stop_on_signals(gateway: Handle, service_manager: &ServiceManager) -> std::io
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 if gateway.is_stopping() {
-                    error!(signal = name, "second signal: exiting at once");
+                    error!(signal = name, "another signal: exiting at once");
                     std::process::exit(exit_code);
+                }
+                if kind == SignalKind::terminate() && !gateway.is_draining() {
+                    info!(signal = name, "draining: another signal stops at once, and one more exits");
+                    service_manager.stopping(gateway.longest_drain());
+                    gateway.drain();
+                    continue;
                 }
                 info!(
                     signal = name,
-                    "stopping: sending what is queued, 10 s at most; a second signal exits at once"
+                    "stopping: sending what is queued, 10 s at most; another signal exits at once"
                 );
                 service_manager.stopping(STOP_TIMEOUT);
                 gateway.stop();

@@ -31,6 +31,8 @@ pub enum Ended {
     TakenOver,
     /// [`Handle::close`](crate::Handle::close).
     Operator,
+    /// The gateway drained, and it was this client's turn to go.
+    Drained,
     /// The gateway stopped.
     Shutdown,
     /// The gateway was dropped while it ran, or had a bug.
@@ -39,7 +41,7 @@ pub enum Ended {
 
 impl Ended {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Closed,
         Self::ClosedMidFrame,
         Self::Failed,
@@ -53,6 +55,7 @@ impl Ended {
         Self::Debt,
         Self::TakenOver,
         Self::Operator,
+        Self::Drained,
         Self::Shutdown,
         Self::Abandoned,
     ];
@@ -74,6 +77,7 @@ impl Ended {
             Self::Debt => "debt",
             Self::TakenOver => "taken_over",
             Self::Operator => "operator",
+            Self::Drained => "drained",
             Self::Shutdown => "shutdown",
             Self::Abandoned => "abandoned",
         }
@@ -97,6 +101,7 @@ impl fmt::Display for Ended {
             Self::Debt => "all queues together were full, and it owed the most",
             Self::TakenOver => "another server registered with the same ID",
             Self::Operator => "it was closed by the operator",
+            Self::Drained => "the gateway drained",
             Self::Shutdown => "the gateway stopped",
             Self::Abandoned => "the gateway was dropped while it ran",
         })

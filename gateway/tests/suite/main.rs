@@ -9,6 +9,7 @@ mod backpressure;
 mod closing;
 mod config_file;
 mod data;
+mod draining;
 mod endpoint;
 mod handshake;
 mod keepalive;

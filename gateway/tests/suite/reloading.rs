@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use fastway::keepalive::KeepaliveConfig;
-use fastway_gateway::{Config, Counts, ServerKey};
-use tokio::time::{Instant, timeout};
+use fastway_gateway::{Counts, ServerKey};
+use tokio::time::Instant;
 
 use super::stopping::{LOOPBACK, Process};
 use super::support::{TestGateway, config, config_with, connect, threads, wire};

@@ -159,6 +159,11 @@ impl<N: Network> TestGateway<N> {
         self.until("nothing is left", |counts| counts == Counts::default()).await;
     }
 
+    /// It ends by itself within this time.
+    pub(crate) async fn ended(self, time: Duration) {
+        timeout(time, self.running).await.expect("it ends in time").unwrap().unwrap();
+    }
+
     pub(crate) async fn stop(self) {
         self.handle.stop();
         timeout(DEADLINE, self.running).await.expect("it stops in time").unwrap().unwrap();
