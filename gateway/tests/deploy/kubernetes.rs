@@ -20,7 +20,7 @@ use super::files::{TempFile, check, path, read, toml, yaml};
 const FOLDER: &str = "deploy/kubernetes";
 
 /// The longest that the end takes when everybody has been told to go: docs/draining.md.
-const END_TIMEOUT: Duration = Duration::from_secs(17);
+const END_TIMEOUT: Duration = Duration::from_secs(23);
 
 type Labels = BTreeMap<String, String>;
 

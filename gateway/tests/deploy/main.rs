@@ -4,6 +4,7 @@
 //! Tools that not every machine has are asked where they are there; the tests that need them say so where they are not.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "a test says what it skips, and what it has measured")]
 
 mod files;
 mod grafana;
