@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::outbox::Outbox;
 
@@ -64,6 +65,7 @@ impl Grain {
 /// The alarms of one shard.
 #[derive(Debug)]
 pub(crate) struct Alarms {
+    clock: Clock,
     list: Mutex<List>,
     /// There is an earlier one than before.
     earlier: Notify,
@@ -78,8 +80,9 @@ struct List {
 
 impl Alarms {
     pub(crate) fn new(grain: Grain) -> Self {
+        let clock = Clock::new(grain.epoch);
         let list = List { grain, due: BTreeMap::new() };
-        Self { list: Mutex::new(list), earlier: Notify::new() }
+        Self { clock, list: Mutex::new(list), earlier: Notify::new() }
     }
 
     /// Sessions with other intervals begin; those with the old ones go on.
@@ -125,22 +128,24 @@ impl Alarms {
 /// The alarm of one session. It is off until it is set.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
-    set_for: Option<Instant>,
+    set_for: Option<Moment>,
 }
 
 impl Alarm {
     /// Sets it for `at`, rounded up, unless it goes off earlier anyway.
     pub(crate) fn set_by(&mut self, at: Instant, session: &Arc<Outbox>, alarms: &Alarms) {
-        if self.set_for.is_some_and(|set_for| set_for <= at) {
+        let clock = alarms.clock;
+        if self.set_for.is_some_and(|set_for| clock.instant(set_for) <= at) {
             return;
         }
-        self.set_for = Some(alarms.add(at, session));
+        self.set_for = Some(clock.moment(alarms.add(at, session)));
     }
 
     /// Whether it has gone off; it is off then. An alarm that was set for later and then for earlier rings twice, and the
     /// second time is none.
-    pub(crate) fn has_gone_off(&mut self, session: &Outbox) -> bool {
-        let gone_off = session.take_rung() && self.set_for.is_some_and(|at| at <= Instant::now());
+    pub(crate) fn has_gone_off(&mut self, session: &Outbox, alarms: &Alarms) -> bool {
+        let is_due = |at| alarms.clock.instant(at) <= Instant::now();
+        let gone_off = session.take_rung() && self.set_for.is_some_and(is_due);
         if gone_off {
             self.set_for = None;
         }

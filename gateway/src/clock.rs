@@ -37,6 +37,23 @@ impl Clock {
     }
 }
 
+impl Moment {
+    /// For where it is kept in an atomic number. Never 0.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// `None` for 0.
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        NonZeroU64::new(bits).map(Self)
+    }
+
+    /// How long after `earlier` it is; zero if it is before.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +65,8 @@ mod tests {
         for after in [0, 1, 999_999_999, 1_000_000_000, 10 * 366 * 86_400 * 1_000_000_000] {
             let at = origin + Duration::from_nanos(after);
             assert_eq!(clock.instant(clock.moment(at)), at);
+            assert_eq!(clock.moment(at).since(clock.moment(origin)), at - origin);
+            assert_eq!(Moment::from_bits(clock.moment(at).to_bits()), Some(clock.moment(at)));
         }
         assert_eq!(size_of::<Option<Moment>>(), 8);
     }

@@ -12,6 +12,7 @@ use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
 use ipnet::IpNet;
 
+use crate::access_log::AccessLog;
 use crate::size::Size;
 
 const KIB: usize = 1024;
@@ -58,6 +59,8 @@ pub struct Config {
     pub drain_spread: Duration,
     /// Where buffers come from.
     pub mem_pool: MemPoolConfig,
+    /// Which sessions get a line in the log when they end. Off.
+    pub access_log: AccessLog,
 }
 
 impl Default for Config {
@@ -73,6 +76,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(5),
             drain_spread: Duration::from_secs(5),
             mem_pool: MemPoolConfig::default(),
+            access_log: AccessLog::default(),
         }
     }
 }

@@ -282,6 +282,7 @@ mod tests {
                 Arc::default(),
                 alarms,
                 outbox,
+                Arc::default(),
             );
             let mut dispatch = Dispatch::new(client.clone(), config.into(), Instant::now());
             if is_broken_off {

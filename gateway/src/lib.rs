@@ -78,12 +78,13 @@
 //! | `mailbox.rs` | wakes that come from other shards |
 //! | `admission.rs`, `rate.rs`, `refusal.rs` | who is let in, how often something may be done, what was refused |
 //! | `budget.rs` | what waits in the whole gateway, and its limit |
-//! | `stats/` | what is counted, for each session and in all |
+//! | `stats/`, `access_log.rs` | what is counted, for each session and in all; what is logged at its end |
 //! | `alarm.rs`, `clock.rs`, `log_limit.rs` | deadlines of sessions; log lines that peers can cause |
 //! | `sync.rs`, `models/` | mutexes and atomics; models of what threads share (`docs/concurrency.md`) |
 //!
 //! How close all this comes to what the kernel demands: `cargo bench -p fastway-gateway`, and the README.
 
+mod access_log;
 mod admission;
 mod alarm;
 mod batch;
@@ -113,6 +114,7 @@ mod size;
 mod stats;
 mod sync;
 
+pub use access_log::AccessLog;
 pub use config::{
     ClientConfig, Config, ConfigError, MemPoolConfig, MemPoolType, QueueLimits, ServerConfig, ServerKey,
     Threads,

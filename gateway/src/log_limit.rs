@@ -6,11 +6,21 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_secs(1);
+/// Unless there is more to say.
 const LINES_PER_WINDOW: u32 = 5;
 
-/// Lets five lines a second through, and counts the others.
-#[derive(Debug, Default)]
-pub(crate) struct LogLimit(Mutex<Window>);
+/// Lets so many lines a second through, and counts the others.
+#[derive(Debug)]
+pub(crate) struct LogLimit {
+    lines_per_window: u32,
+    window: Mutex<Window>,
+}
+
+impl Default for LogLimit {
+    fn default() -> Self {
+        Self::new(LINES_PER_WINDOW)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Window {
@@ -20,14 +30,18 @@ struct Window {
 }
 
 impl LogLimit {
+    pub(crate) fn new(lines_per_second: u32) -> Self {
+        Self { lines_per_window: lines_per_second, window: Mutex::default() }
+    }
+
     /// Whether a line may be written now; if so, how many were left out since the last one.
     pub(crate) fn allow(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock();
+        let mut window = self.window.lock();
         if window.begun.is_none_or(|begun| now >= begun + WINDOW) {
             window.begun = Some(now);
             window.lines = 0;
         }
-        if window.lines == LINES_PER_WINDOW {
+        if window.lines == self.lines_per_window {
             window.left_out += 1;
             return None;
         }

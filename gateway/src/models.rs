@@ -105,7 +105,7 @@ fn outbox_config(limits: QueueLimits, mailbox: &Arc<Mailbox>) -> OutboxConfig {
         page_bytes: 1,
     };
     let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
-    let (pool, mailbox, tally) = (Pool::new(mem_pool), mailbox.clone(), Tally::of_nobody(Side::Client));
+    let (pool, mailbox, tally) = (Pool::new(mem_pool), mailbox.clone(), Tally::of_nobody(Side::Client).0);
     OutboxConfig { limits, buffer_bytes: 0, pool, mailbox, account, tally }
 }
 
@@ -194,7 +194,8 @@ impl Session {
         // Of the outboxes that are made of it, there are none.
         let unused = outbox_config(AMPLE, &Arc::default());
         let (side, router) = (outbox.owner().side(), router.clone());
-        let config = SessionConfig::new(&config, side, router, Arc::default(), alarms, unused);
+        let config =
+            SessionConfig::new(&config, side, router, Arc::default(), alarms, unused, Arc::default());
         let (task, dispatch) = (Task::new(), Dispatch::new(outbox, config.into(), Instant::now()));
         dispatch.outbox().woken_by(&task.waker());
         Self { dispatch, batch: Batch::default(), task, wire: Vec::new() }

@@ -33,7 +33,7 @@ use crate::config::{Config, QueueLimits};
 use crate::conn::Conn;
 use crate::mailbox::Mailbox;
 use crate::pool::Pool;
-use crate::stats::{Ended, SessionInfo, SessionStats, Tally, Traffic};
+use crate::stats::{Ended, Gauge, Peer, SessionInfo, SessionStats, Tally, Traffic};
 use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, fence};
 
 /// Whose session it is.
@@ -146,7 +146,10 @@ pub(crate) struct Outbox {
     writing_bytes: AtomicU32,
     /// What has come from the owner's peer and waits for the rest of its frame, or is held back. Only the owner stores.
     kept_bytes: AtomicU32,
+    /// Virtual connections that are open. Changes under the lock of the queue.
+    open: Gauge,
     stats: SessionStats,
+    peer: Peer,
     queue: Mutex<Queue>,
 }
 
@@ -155,8 +158,7 @@ struct Queue {
     chunks: Chunks,
     /// What the owner collected the last time, in bytes.
     expected_bytes: u32,
-    /// Virtual connections that are open, and that ever were.
-    open: u32,
+    /// Virtual connections that were ever open.
     opened: u64,
     /// Wakes the owner. A session that has not run yet has none, and collects when it does.
     waker: Option<Waker>,
@@ -191,7 +193,9 @@ impl Outbox {
     pub(crate) fn new(owner: Owner, config: Arc<OutboxConfig>, peer: Option<SocketAddr>) -> Self {
         Self {
             owner,
-            stats: SessionStats::new(peer, config.tally.clock().now()),
+            open: Gauge::default(),
+            peer: peer.into(),
+            stats: SessionStats::new(config.tally.clock().now()),
             config,
             pending: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
@@ -211,7 +215,7 @@ impl Outbox {
 
     /// Where the owner's peer is; behind a proxy, as the proxy said.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.stats.peer.addr()
+        self.peer.addr()
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -230,6 +234,7 @@ impl Outbox {
         }
         let mut outcome = Push::Done;
         let before = run.frames();
+        let sample = sender.config.tally.reading_since().filter(|_| self.queued(&queue).0 == 0);
         while run.frames() > 0 {
             let fitting = self.fitting(&queue, run);
             if fitting > 0 {
@@ -245,6 +250,10 @@ impl Outbox {
             }
         }
         if run.frames() < before {
+            if let Some(since) = sample {
+                sender.config.tally.after_read();
+                self.config.tally.begin_sample(self.address(), since);
+            }
             self.wake_once(queue, Some(sender));
         }
         outcome
@@ -256,7 +265,7 @@ impl Outbox {
         if queue.state == State::Shut {
             return false;
         }
-        queue.open += 1;
+        self.open.increment();
         queue.opened += 1;
         queue.others.get_or_insert_default().news.push(News::Opened(conn.clone()));
         let frame = command.encode();
@@ -272,7 +281,7 @@ impl Outbox {
             return false;
         }
         if queue.state != State::Shut {
-            queue.open -= 1;
+            self.open.decrement();
             queue.others.get_or_insert_default().news.push(News::Closed(conn.clone()));
             self.push_command(queue, ToEndpoint::Close { conn: Some(conn.id()) }.encode());
         }
@@ -327,7 +336,7 @@ impl Outbox {
     pub(crate) fn info(&self, now: Instant) -> SessionInfo {
         let queue = self.queue.lock();
         let (queued_messages, queued_bytes) = self.queued(&queue);
-        let (conns, opened) = (queue.open as usize, queue.opened);
+        let opened = queue.opened;
         drop(queue);
         SessionInfo {
             side: self.owner.side(),
@@ -336,7 +345,7 @@ impl Outbox {
             age: self.age(now),
             received: self.stats.received.get(),
             sent: self.stats.sent.get(),
-            conns,
+            conns: self.open.get(),
             opened,
             queued_messages,
             queued_bytes,
@@ -465,6 +474,9 @@ impl Outbox {
     pub(crate) fn wrote(&self, batch: &Batch, messages: u32) {
         let bytes = self.writing_bytes.load(Ordering::Relaxed) - batch.bytes();
         self.config.account.remove(bytes as usize);
+        if messages > 0 {
+            self.config.tally.end_sample(self.address());
+        }
         let traffic = Traffic { messages: messages.into(), bytes: bytes.into() };
         self.stats.sent.add(traffic);
         self.config.tally.sent(traffic);
@@ -492,6 +504,7 @@ impl Outbox {
     pub(crate) fn mark_blocked(&self) {
         let mut queue = self.queue.lock();
         self.blocked.store(true, Ordering::Relaxed);
+        self.config.tally.drop_sample(self.address());
         if self.owner.side() == Side::Client {
             let resumed = self.let_go(&mut queue);
             drop(queue);
@@ -574,6 +587,7 @@ impl Outbox {
     pub(crate) fn shut(&self, batch: &mut Batch) -> Vec<News> {
         let mut queue = self.queue.lock();
         queue.state = State::Shut;
+        self.config.tally.drop_sample(self.address());
         queue.chunks.move_to(batch);
         self.store_writing(batch);
         let resumed = self.let_go(&mut queue);
@@ -583,9 +597,9 @@ impl Outbox {
         news
     }
 
-    /// Nobody will write this.
+    /// Nobody will write this, nor what else the owner has collected.
     pub(crate) fn drop_batch(&self, batch: &mut Batch) {
-        self.config.account.remove(batch.bytes() as usize);
+        self.config.account.remove(self.writing_bytes.load(Ordering::Relaxed) as usize);
         *batch = Batch::default();
         self.store_writing(batch);
     }
@@ -598,6 +612,11 @@ impl Outbox {
     fn store_writing(&self, batch: &Batch) {
         self.writing_messages.store(batch.messages(), Ordering::Relaxed);
         self.writing_bytes.store(batch.bytes(), Ordering::Relaxed);
+    }
+
+    /// Nobody else has it as long as the session lives.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn let_go(&self, queue: &mut Queue) -> Vec<Arc<Self>> {
@@ -642,7 +661,7 @@ mod tests {
             let pool = Pool::new(MemPoolConfig::default());
             let limits = QueueLimits { messages, bytes };
             let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
-            let tally = Tally::of_nobody(Side::Server);
+            let tally = Tally::of_nobody(Side::Server).0;
             Arc::new(Self { limits, buffer_bytes: 1024, pool, mailbox: Arc::default(), account, tally })
         }
     }
@@ -674,5 +693,65 @@ mod tests {
                 full.queue.lock().state = State::Open;
             }
         }
+    }
+
+    /// From the read to the write that takes all of it; and not if the socket takes nothing for a while.
+    #[tokio::test(start_paused = true)]
+    async fn the_first_message_to_an_empty_queue_is_timed() {
+        let (tally, shard) = Tally::of_nobody(Side::Server);
+        let config = Arc::into_inner(OutboxConfig::with_limits(100, 1_000)).unwrap();
+        let config = Arc::new(OutboxConfig { tally: tally.clone(), ..config });
+        let [sender, receiver] = [1, 2].map(|id| {
+            let owner =
+                if id == 1 { Owner::Client(ClientId::new(1).unwrap()) } else { Owner::Server(id.into()) };
+            Arc::new(Outbox::new(owner, config.clone(), None))
+        });
+        let conn = Conn::new(&crate::conn::ConnIds::after(0), &sender, &receiver);
+        let mut wire = Vec::new();
+        fastway::frame::encode(conn.id(), b"message", &mut wire);
+        let forward = || {
+            let (mut run, _) = fastway::run::split_run(&wire, Default::default()).unwrap().unwrap();
+            assert_eq!(receiver.forward(&conn, &mut run, &sender), Push::Done);
+        };
+        let read = |messages| {
+            while tally.reading_since().is_none() {
+                tally.before_read();
+            }
+            (0..messages).for_each(|_| forward());
+            tally.after_read();
+        };
+        let delays = || {
+            let delays = crate::stats::Totals::of([&*shard], Default::default()).forwarding_delay;
+            (delays.count(), delays.sum())
+        };
+        let mut batch = Batch::default();
+        let mut write = |bytes: usize| {
+            receiver.collect(Some(&mut batch), |_| ());
+            let messages = batch.advance(bytes, receiver.pool());
+            receiver.wrote(&batch, messages);
+        };
+        let millis = Duration::from_millis;
+
+        read(3);
+        tokio::time::advance(millis(3)).await;
+        write(wire.len() - 1);
+        assert_eq!(delays(), (0, millis(0)), "it is not yet written as a whole");
+        tokio::time::advance(millis(4)).await;
+        write(1);
+        assert_eq!(delays(), (1, millis(7)));
+        tokio::time::advance(millis(1)).await;
+        read(1);
+        write(2 * wire.len());
+        write(wire.len());
+        assert_eq!(delays(), (1, millis(7)), "the queue was not empty");
+        read(1);
+        receiver.mark_blocked();
+        tokio::time::advance(millis(100)).await;
+        write(wire.len());
+        assert_eq!(delays(), (1, millis(7)), "its socket took nothing");
+        read(1);
+        tokio::time::advance(millis(2)).await;
+        write(wire.len());
+        assert_eq!(delays(), (2, millis(9)));
     }
 }

@@ -106,6 +106,7 @@ static SETTINGS: &[Setting] = &settings! {
     "--frame-timeout" NewConnections frame_timeout;
     "--max-buffered-bytes" AtOnce max_buffered_bytes;
     "--threads" Restart threads;
+    "--access-log" AtOnce access_log;
     "--drain-timeout" AtOnce drain_timeout;
     "--drain-spread" AtOnce drain_spread;
     "--mem-pool-type" Restart mem_pool.pool_type;

@@ -3,7 +3,7 @@
 //!
 //! Each turn ([`Session::turn`]) does as much as there is to do without waiting. It reads into a scratch
 //! buffer that all sessions of a thread share, so between turns a session holds only the cut-off tail of a frame
-//! and what waits to be written.
+//! and what its socket has not taken.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,11 +21,13 @@ use fastway::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
+use crate::access_log::EndLog;
 use crate::alarm::{Alarm, Alarms};
 use crate::batch::Batch;
+use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::dispatch::Dispatch;
-use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
+use crate::outbox::{Cut, Outbox, OutboxConfig};
 use crate::pool::Pool;
 use crate::rate::Rate;
 use crate::refusal::Refusals;
@@ -67,6 +69,7 @@ pub(crate) struct SessionConfig {
     pub(crate) router: Arc<Router>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) outbox: Arc<OutboxConfig>,
+    ends: Arc<EndLog>,
 }
 
 impl SessionConfig {
@@ -77,6 +80,7 @@ impl SessionConfig {
         refusals: Arc<Refusals>,
         alarms: Arc<Alarms>,
         outbox: OutboxConfig,
+        ends: Arc<EndLog>,
     ) -> Self {
         let (client, server) = (&config.client, &config.server);
         let (keepalive, max_dialled, stall_timeout) = match side {
@@ -98,6 +102,7 @@ impl SessionConfig {
             router,
             refusals,
             outbox: Arc::new(outbox),
+            ends,
         }
     }
 }
@@ -149,7 +154,7 @@ impl End {
     }
 
     /// The same without the particulars.
-    fn reason(&self) -> Ended {
+    pub(crate) fn reason(&self) -> Ended {
         match self {
             Self::Closed => Ended::Closed,
             Self::ClosedMidFrame => Ended::ClosedMidFrame,
@@ -210,20 +215,23 @@ pub(crate) struct Session<S> {
     stream: S,
     reader: FrameReader<Pool>,
     dispatch: Dispatch,
-    batch: Batch,
+    /// What the socket has not taken: as a rule nothing, and no memory then. A turn has it in its hands.
+    unwritten: Option<Box<Batch>>,
     alarm: Alarm,
     /// Since when the peer has taken nothing of what there is to write.
-    blocked: Option<Instant>,
+    blocked: Option<Moment>,
     /// Since when the first frame that is kept has been on its way.
-    unfinished: Option<Instant>,
+    unfinished: Option<Moment>,
     /// When the peer was told something the last time.
-    said: Instant,
+    said: Moment,
     /// The session is to end, but what the peer had sent before is still delivered (rule 9).
     ending: Option<Box<Ending>>,
     /// A ping was queued since the peer last took something.
     ping_waits: bool,
     /// The peer was told that nothing more comes.
     hung_up: bool,
+    /// It has had its first turn.
+    has_begun: bool,
     /// Its end was counted.
     has_ended: bool,
 }
@@ -232,87 +240,96 @@ impl<S: Stream> Session<S> {
     pub(crate) fn new(stream: S, outbox: Arc<Outbox>, config: Arc<SessionConfig>) -> Self {
         let now = Instant::now();
         config.outbox.tally.begun();
+        let said = config.outbox.tally.clock().moment(now);
         Self {
             stream,
             reader: FrameReader::with_buffers(config.max_packet, outbox.pool().clone()),
             dispatch: Dispatch::new(outbox, config, now),
-            batch: Batch::default(),
+            unwritten: None,
             alarm: Alarm::default(),
             blocked: None,
             unfinished: None,
-            said: now,
+            said,
             ending: None,
             ping_waits: false,
             hung_up: false,
+            has_begun: false,
             has_ended: false,
         }
     }
 
-    pub(crate) fn owner(&self) -> Owner {
-        self.dispatch.outbox().owner()
-    }
-
-    /// Serves the connection to its end.
-    pub(crate) async fn run(&mut self) -> End {
+    /// Serves the connection until it is to end. Then comes [`wind_up`](Self::wind_up).
+    pub(crate) fn turns(&mut self) -> impl Future<Output = End> {
         poll_fn(|cx| {
-            self.dispatch.outbox().woken_by(cx.waker());
-            Poll::Ready(())
-        })
-        .await;
-        // Silence counts from here: since the peer was accepted, the machine may have stood still.
-        let now = Instant::now();
-        self.dispatch.keepalive.heard(now);
-        self.said = now;
-        if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(now) {
-            self.set_alarm(at);
-        }
-        let end = poll_fn(|cx| {
+            if !self.has_begun {
+                self.begin(cx);
+            }
             let turn = self.turn(cx);
             self.dispatch.outbox().announce();
             turn.map_or_else(Poll::Ready, |()| Poll::Pending)
         })
-        .await;
-        // In memory of its own, or every session would keep room for its end all its life.
-        let end = Box::pin(self.wind_up(end)).await;
-        self.has_ended = true;
-        self.dispatch.outbox().ended(end.reason());
-        end
+    }
+
+    fn begin(&mut self, cx: &Context<'_>) {
+        self.has_begun = true;
+        self.dispatch.outbox().woken_by(cx.waker());
+        // Silence counts from here: since the peer was accepted, the machine may have stood still.
+        let now = Instant::now();
+        self.dispatch.keepalive.heard(now);
+        self.said = self.clock().moment(now);
+        if let Due::Nothing(Some(at)) = self.dispatch.keepalive.check(now) {
+            self.set_alarm(at);
+        }
     }
 
     /// The others are told, then what is still queued is written if the end is an orderly one.
-    async fn wind_up(&mut self, end: End) -> End {
-        self.dispatch.leave(&mut self.batch);
+    pub(crate) async fn wind_up(&mut self, end: End) {
+        self.dispatch.leave(self.unwritten.get_or_insert_default());
         while self.dispatch.close_some(CLOSES_PER_TURN) {
             tokio::task::yield_now().await;
         }
         if end.is_orderly() && !self.hung_up {
             self.finish().await;
         }
-        end
+        self.has_ended = true;
+        let outbox = self.dispatch.outbox();
+        outbox.ended(end.reason());
+        self.dispatch.config().ends.log(outbox, &end);
     }
 
-    /// One turn: news, reading, writing, the clock.
+    /// One turn, with a batch that takes memory of its own only if the socket leaves something of it.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        self.collect();
-        self.read(cx)?;
-        self.write(cx)?;
-        if self.alarm.has_gone_off(self.dispatch.outbox()) {
-            self.look_at_the_clock(cx)?;
+        let (mut unwritten, mut fresh) = (self.unwritten.take(), Batch::default());
+        let batch = unwritten.as_deref_mut().unwrap_or(&mut fresh);
+        let turn = self.turn_with(batch, cx);
+        if !batch.is_empty() {
+            self.unwritten = unwritten.or_else(|| Some(Box::new(fresh)));
+        }
+        turn
+    }
+
+    /// News, reading, writing, the clock.
+    fn turn_with(&mut self, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
+        self.collect(batch);
+        self.read(batch, cx)?;
+        self.write(batch, cx)?;
+        if self.alarm.has_gone_off(self.dispatch.outbox(), &self.dispatch.config().alarms) {
+            self.look_at_the_clock(batch, cx)?;
         }
         Ok(())
     }
 
-    fn collect(&mut self) {
-        if let Some(cut) = self.dispatch.collect(Some(&mut self.batch)) {
-            self.end_after_reading(cut.into());
+    fn collect(&mut self, batch: &mut Batch) {
+        if let Some(cut) = self.dispatch.collect(Some(batch)) {
+            self.end_after_reading(cut.into(), batch);
         }
     }
 
     /// Ends the session when what has arrived from the peer is read. The first reason counts, but what cannot be written is
     /// dropped whatever it was: nobody may go on waiting for room, least of all this session itself.
-    fn end_after_reading(&mut self, end: End) {
+    fn end_after_reading(&mut self, end: End, batch: &mut Batch) {
         if !end.is_orderly() {
-            self.dispatch.outbox().break_off(&mut self.batch);
+            self.dispatch.outbox().break_off(batch);
         }
         if self.ending.is_none() {
             self.dispatch.unregister();
@@ -327,9 +344,9 @@ impl<S: Stream> Session<S> {
     }
 
     /// Reads and dispatches until nothing is there, a queue is full, or others should have their turn.
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn read(&mut self, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
         if self.reader.is_held() && !self.dispatch.outbox().take_resumed() {
-            return self.end_if_held(cx);
+            return self.end_if_held(batch, cx);
         }
         for _ in 0..READS_PER_TURN {
             let kept = self.reader.kept_bytes();
@@ -344,7 +361,7 @@ impl<S: Stream> Session<S> {
                         self.heard(kept, bytes)?;
                     }
                     self.set_reminder();
-                    return self.end_if_held(cx);
+                    return self.end_if_held(batch, cx);
                 }
                 Ok(Progress::Eof { mid_frame }) => {
                     self.end_if_due()?;
@@ -367,16 +384,19 @@ impl<S: Stream> Session<S> {
         let Self { reader, stream, dispatch, .. } = self;
         let mut stream = Counted { stream, bytes: 0 };
         let mut messages = 0;
+        dispatch.config().outbox.tally.before_read();
         let progress = with_scratch(|scratch| {
             reader.poll_runs(cx, &mut stream, scratch, |run| {
-                let frames = if run.conn().is_some() { run.frames() } else { 0 };
+                let frames = run.frames();
                 let flow = dispatch.handle(run);
-                // A command that is held back is a frame that is left, and no message.
-                let left = if matches!(flow, Ok(Flow::Hold)) { run.frames() } else { 0 };
-                messages += frames.saturating_sub(left);
+                if run.conn().is_some() {
+                    let is_held = matches!(flow, Ok(Flow::Hold));
+                    messages += if is_held { frames - run.frames() } else { frames };
+                }
                 flow
             })
         });
+        dispatch.config().outbox.tally.after_read();
         if stream.bytes > 0 || messages > 0 {
             dispatch.outbox().received(Traffic { messages: messages as u64, bytes: stream.bytes as u64 });
         }
@@ -405,7 +425,7 @@ impl<S: Stream> Session<S> {
         if kept == 0 || self.reader.is_held() || timeout.is_zero() {
             self.unfinished = None;
         } else if self.unfinished.is_none() || kept != all {
-            self.unfinished = Some(now);
+            self.unfinished = Some(self.clock().moment(now));
             self.set_alarm(now + timeout);
         }
     }
@@ -420,14 +440,14 @@ impl<S: Stream> Session<S> {
         self.ending.take().map_or(Ok(()), |ending| Err(ending.reason))
     }
 
-    /// A queue is full. When the gateway stops, nobody waits for it. A server that was taken over and takes nothing any
-    /// more is held back by that: what waits for it is dropped. What a client had sent before it failed, or was cut
+    /// A queue is full. When the gateway stops, nobody waits for it. Whoever was taken over, or closed by the operator, and takes
+    /// nothing any more is held back by that: what waits for it is dropped. What a client had sent before it failed, or was cut
     /// off, is delivered when there is room; but that it is cut off, it learns at once.
-    fn end_if_held(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn end_if_held(&mut self, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
         match self.ending.as_deref().map(|ending| &ending.reason) {
             Some(End::Shutdown) => return self.end_if_due(),
             Some(End::TakenOver | End::Operator) if self.blocked.is_some() => {
-                self.dispatch.outbox().break_off(&mut self.batch);
+                self.dispatch.outbox().break_off(batch);
             }
             Some(End::SlowClient) if !self.hung_up => {
                 self.hung_up = Pin::new(&mut self.stream).poll_shutdown(cx).is_ready();
@@ -438,25 +458,25 @@ impl<S: Stream> Session<S> {
     }
 
     /// Writes until nothing is left, the socket takes no more, or others should have their turn.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn write(&mut self, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
         for _ in 0..WRITES_PER_TURN {
-            if self.batch.is_empty() {
-                self.collect();
-                if self.batch.is_empty() {
+            if batch.is_empty() {
+                self.collect(batch);
+                if batch.is_empty() {
                     self.blocked = None;
-                    self.hang_up(cx);
+                    self.hang_up(batch, cx);
                     return Ok(());
                 }
             }
-            match self.poll_write(cx) {
+            match poll_write_batch(&mut self.stream, batch, self.dispatch.outbox(), cx) {
                 Poll::Ready(Ok(())) => {
                     self.blocked = None;
                     self.ping_waits = false;
-                    self.said = Instant::now();
+                    self.said = self.clock().now();
                 }
                 Poll::Ready(Err(error)) => {
-                    self.end_after_reading(End::Failed(error));
-                    return self.read(cx);
+                    self.end_after_reading(End::Failed(error), batch);
+                    return self.read(batch, cx);
                 }
                 Poll::Pending => {
                     self.note_blocked(cx);
@@ -470,7 +490,7 @@ impl<S: Stream> Session<S> {
 
     /// A client that is told to go has got all there was for it: now the end of file. What it still says meanwhile is read for as
     /// long as its answer may take; what others still say to it is dropped.
-    fn hang_up(&mut self, cx: &mut Context<'_>) {
+    fn hang_up(&mut self, batch: &mut Batch, cx: &mut Context<'_>) {
         let Some(ending) = self.ending.as_deref_mut().filter(|ending| ending.is_drained()) else { return };
         if self.hung_up || Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
             return;
@@ -478,7 +498,7 @@ impl<S: Stream> Session<S> {
         let until = Instant::now() + LINGER_TIMEOUT;
         ending.until = Some(until);
         self.hung_up = true;
-        self.dispatch.outbox().break_off(&mut self.batch);
+        self.dispatch.outbox().break_off(batch);
         self.set_alarm(until);
     }
 
@@ -497,12 +517,6 @@ impl<S: Stream> Session<S> {
         Ok(())
     }
 
-    /// One write of the batch.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, batch, dispatch, .. } = self;
-        poll_write_batch(stream, batch, dispatch.outbox(), cx)
-    }
-
     fn note_blocked(&mut self, cx: &mut Context<'_>) {
         self.dispatch.outbox().mark_blocked();
         if self.ending.is_some() && self.reader.is_held() {
@@ -511,34 +525,34 @@ impl<S: Stream> Session<S> {
         }
         if self.blocked.is_none() {
             let now = Instant::now();
-            self.blocked = Some(now);
+            self.blocked = Some(self.clock().moment(now));
             self.set_alarm(now + self.dispatch.config().stall_timeout);
         }
     }
 
     /// The alarm has gone off: is the peer silent, or stalled, or a frame overdue? When is the next look?
-    fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        let now = Instant::now();
+    fn look_at_the_clock(&mut self, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
+        let (now, clock) = (Instant::now(), self.clock());
         self.end_if_late(now)?;
         let config = self.dispatch.config();
         let slowly = Duration::from_secs((self.reader.kept_bytes() / SLOWEST_FRAME) as u64);
-        let unfinished_at = self.unfinished.map(|since| since + config.frame_timeout + slowly);
+        let unfinished_at = self.unfinished.map(|since| clock.instant(since) + config.frame_timeout + slowly);
         if unfinished_at.is_some_and(|at| now >= at) {
             return Err(End::UnfinishedFrame);
         }
-        let stalled_at = self.blocked.map(|since| since + config.stall_timeout);
+        let stalled_at = self.blocked.map(|since| clock.instant(since) + config.stall_timeout);
         if stalled_at.is_some_and(|at| now >= at) {
-            self.end_after_reading(End::Stalled);
-            return self.read(cx);
+            self.end_after_reading(End::Stalled, batch);
+            return self.read(batch, cx);
         }
         if self.reader.is_held() {
-            self.remind(now, cx)?;
+            self.remind(now, batch, cx)?;
         }
         let silent_at = match self.dispatch.keepalive.check(now) {
             Due::Expired => return Err(End::Silent),
             Due::Nothing(at) => at,
             Due::Ping(at) => {
-                self.ping(cx)?;
+                self.ping(batch, cx)?;
                 at
             }
         };
@@ -551,13 +565,13 @@ impl<S: Stream> Session<S> {
     /// It is the gateway that does not listen to a peer that is held back (rule 13). But it has to say something: the peer's
     /// own pings are not read, let alone echoed, and it would give the gateway up. What counts is when it was told something
     /// the last time, not when it was heard: it may have talked all the while.
-    fn remind(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), End> {
+    fn remind(&mut self, now: Instant, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
         self.dispatch.keepalive.heard(now);
         if self.reminder().is_some_and(|at| now >= at) {
             if !self.ping_waits {
                 self.dispatch.keepalive.ask(now);
             }
-            self.ping(cx)?;
+            self.ping(batch, cx)?;
         }
         self.set_reminder();
         Ok(())
@@ -566,7 +580,7 @@ impl<S: Stream> Session<S> {
     /// When a peer that is held back is to be told something.
     fn reminder(&self) -> Option<Instant> {
         let interval = self.dispatch.config().keepalive.ping_interval;
-        (!interval.is_zero()).then(|| self.said + interval)
+        (!interval.is_zero()).then(|| self.clock().instant(self.said) + interval)
     }
 
     fn set_reminder(&mut self) {
@@ -580,20 +594,25 @@ impl<S: Stream> Session<S> {
     }
 
     /// One ping that waits is enough: a peer that takes nothing gets no more of them, however long that lasts.
-    fn ping(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn ping(&mut self, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
         // Also if it does not get through: one is enough for this interval.
-        self.said = Instant::now();
+        self.said = self.clock().now();
         if !self.ping_waits {
             self.ping_waits = true;
             self.dispatch.outbox().reply(ToEndpoint::Ping);
         }
-        self.write(cx)
+        self.write(batch, cx)
+    }
+
+    fn clock(&self) -> Clock {
+        self.dispatch.config().outbox.tally.clock()
     }
 
     /// The orderly end of a connection: everything queued is written, then the end of file, then the peer's end
     /// is awaited.
     async fn finish(&mut self) {
-        let Self { stream, batch, dispatch, .. } = self;
+        let Self { stream, unwritten, dispatch, .. } = self;
+        let batch = unwritten.get_or_insert_default();
         let flush = |stream: &mut S, cx: &mut Context<'_>| {
             while !batch.is_empty() {
                 ready!(poll_write_batch(stream, batch, dispatch.outbox(), cx))?;
@@ -641,9 +660,12 @@ impl<S: Stream> AsyncRead for Counted<'_, S> {
 /// If the task was dropped, or panicked, in the middle: nobody may go on waiting for this session.
 impl<S> Drop for Session<S> {
     fn drop(&mut self) {
-        self.dispatch.leave(&mut self.batch);
+        // What was being written may have been in the hands of the turn that panicked.
+        let batch = &mut Batch::default();
+        self.dispatch.outbox().drop_batch(batch);
+        self.dispatch.leave(batch);
         self.dispatch.close_some(usize::MAX);
-        self.dispatch.outbox().drop_batch(&mut self.batch);
+        self.dispatch.outbox().drop_batch(batch);
         self.dispatch.outbox().keeps(0);
         if !self.has_ended {
             self.dispatch.outbox().ended(Ended::Abandoned);
@@ -670,15 +692,22 @@ mod tests {
         let (config, router) = (Config::default(), Arc::new(Router::new(0)));
         let alarms = Arc::new(Alarms::new(Grain::of(&config)));
         let outbox = Arc::into_inner(OutboxConfig::with_limits(1000, 100_000)).unwrap();
-        let session =
-            SessionConfig::new(&config, Side::Client, router.clone(), Arc::default(), alarms.clone(), outbox);
+        let session = SessionConfig::new(
+            &config,
+            Side::Client,
+            router.clone(),
+            Arc::default(),
+            alarms.clone(),
+            outbox,
+            Arc::default(),
+        );
         let outbox = router.register_client(&session.outbox, None).unwrap();
         let mut session = Session::new(stream, outbox, Arc::new(session));
         tokio::spawn(async move { alarms.run().await });
 
         advance(Duration::from_secs(3600)).await;
         let first_turn = Instant::now();
-        let end = timeout(Duration::from_secs(100), session.run()).await.expect("it ends");
+        let end = timeout(Duration::from_secs(100), session.turns()).await.expect("it ends");
         assert!(matches!(end, End::Silent), "{end}");
         assert!(first_turn.elapsed() >= config.client.keepalive.idle_timeout);
     }

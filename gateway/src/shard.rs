@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
+use crate::access_log::EndLog;
 use crate::admission::{Admission, Place};
 use crate::alarm::{Alarms, Grain};
 use crate::budget::{Account, Budget, relieve};
@@ -30,13 +31,13 @@ use crate::config::{Config, ConfigError};
 use crate::listener::{handshake, peer_name};
 use crate::log_limit::LogLimit;
 use crate::mailbox::Mailbox;
-use crate::outbox::{Outbox, OutboxConfig, Owner};
+use crate::outbox::{Outbox, OutboxConfig};
 use crate::pool::{Pool, TRIM_INTERVAL};
 use crate::proxy::{NoHeader, read_header};
 use crate::reconfigure::{Reconfigured, reconfigure};
 use crate::refusal::{Refusal, Refusals};
 use crate::router::{NotRegistered, Router};
-use crate::session::{End, Session, SessionConfig};
+use crate::session::{Session, SessionConfig};
 use crate::stats::{ShardStats, Tally, Totals};
 
 /// What all shards of one gateway share.
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// Nobody comes in any more, and everybody is to end.
     pub(crate) stopping: CancellationToken,
     pub(crate) limits: LogLimits,
+    ends: Arc<EndLog>,
 }
 
 /// One limit for each kind of line that peers can cause.
@@ -73,10 +75,6 @@ pub(crate) struct LogLimits {
     pub(crate) debts: LogLimit,
     refusals: LogLimit,
     registrations: LogLimit,
-    server_ends: LogLimit,
-    violations: LogLimit,
-    slow_clients: LogLimit,
-    stalls: LogLimit,
 }
 
 impl Shared {
@@ -87,6 +85,7 @@ impl Shared {
             admission: Admission::new(&config),
             budget: Arc::new(Budget::new(config.max_buffered_bytes, config.threads.get())),
             refusals: Arc::default(),
+            ends: Arc::new(EndLog::new(config.access_log)),
             stats: (0..config.threads.get()).map(|_| Arc::default()).collect(),
             clock: Clock::new(Instant::now()),
             config: watch::Sender::new(Arc::new(config)),
@@ -141,6 +140,7 @@ impl Shared {
                 self.router.set_max_clients(config.client.max_clients);
                 self.admission.set_rules(&config);
                 self.budget.set_limit(config.max_buffered_bytes);
+                self.ends.set_access(config.access_log);
                 *running = Arc::new(config);
                 reconfigured
             });
@@ -297,8 +297,8 @@ fn session_config(
     let tally = Tally::new(shared.stats[index].clone(), side, shared.clock);
     let (pool, mailbox) = (shared.pool.clone(), mailbox.clone());
     let outbox = OutboxConfig::new(config, side, pool, mailbox, account.clone(), tally);
-    let (router, refusals) = (shared.router.clone(), shared.refusals.clone());
-    Arc::new(SessionConfig::new(config, side, router, refusals, alarms.clone(), outbox))
+    let (router, refusals, ends) = (shared.router.clone(), shared.refusals.clone(), shared.ends.clone());
+    Arc::new(SessionConfig::new(config, side, router, refusals, alarms.clone(), outbox, ends))
 }
 
 /// Rings alarms, trims the pool and cuts off debtors, until the gateway has stopped and the last session has ended.
@@ -362,7 +362,7 @@ fn start_client<S: Stream>(
     match shared.admit(peer, &config) {
         Ok((outbox, place)) => {
             let clients = shared.clients.clone();
-            clients.spawn(unconstrained(serve(stream, outbox, place, config, shared)));
+            clients.spawn(unconstrained(serve(stream, outbox, place, config)));
         }
         Err(Some(refusal)) => shared.refuse(peer, Side::Client, refusal),
         Err(None) => {}
@@ -383,7 +383,7 @@ async fn meet_server<S: Stream>(
     if let Some(left_out) = shared.limits.registrations.allow(Instant::now()) {
         info!(%id, peer = peer_name(peer), left_out, "server registered");
     }
-    serve(stream, outbox, Place::any(), config, shared).await;
+    serve(stream, outbox, Place::any(), config).await;
 }
 
 /// One session to its end. Not an `async fn`: that would hold what it is given twice. It is to be spawned without tokio's own
@@ -393,36 +393,13 @@ fn serve<S: Stream>(
     outbox: Arc<Outbox>,
     place: Place,
     config: Arc<SessionConfig>,
-    shared: Arc<Shared>,
 ) -> impl Future<Output = ()> {
     let mut session = Session::new(stream, outbox, config);
     async move {
-        let end = session.run().await;
-        log_end(session.owner(), &end, &shared.limits);
+        let end = session.turns().await;
+        // In memory of its own, or every session would keep room for its end all its life.
+        Box::pin(session.wind_up(end)).await;
         drop((session, place));
-    }
-}
-
-/// Ends that a peer can cause at will are logged within limits, and those of clients that just leave at debug level.
-fn log_end(owner: Owner, end: &End, limits: &LogLimits) {
-    let (side, id) = (owner.side(), owner.remote_id());
-    let limit = match end {
-        End::SlowClient => Some(&limits.slow_clients),
-        End::Stalled => Some(&limits.stalls),
-        // It is logged how many were cut.
-        End::Debt => None,
-        end if end.is_violation() => Some(&limits.violations),
-        _ => None,
-    };
-    match limit.map(|limit| limit.allow(Instant::now())) {
-        Some(Some(left_out)) => warn!(%side, %id, reason = %end, left_out, "session ended"),
-        Some(None) => {}
-        None if side == Side::Server => {
-            if let Some(left_out) = limits.server_ends.allow(Instant::now()) {
-                info!(%side, %id, reason = %end, left_out, "session ended");
-            }
-        }
-        None => debug!(%side, %id, reason = %end, "session ended"),
     }
 }
 
@@ -436,11 +413,11 @@ mod tests {
     /// 104 bytes to a future, and rounds up to 128.
     #[test]
     fn an_idle_client_is_small() {
-        fn size_of_output<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
-            size_of::<F>()
+        fn size_of_output<A, B, C, D, E>(_: fn(A, B, C, D) -> E) -> usize {
+            size_of::<E>()
         }
         let (task, outbox) = (size_of_output(serve::<TcpNetStream>), size_of::<Outbox>());
-        assert!(task <= 408, "a session takes {task} bytes");
+        assert!(task <= 280, "a session takes {task} bytes");
         assert!(outbox <= 208, "an outbox takes {outbox} bytes");
     }
 }

@@ -13,6 +13,8 @@
     reason = "files of the library are used here in part, without their tests"
 )]
 
+#[path = "../../src/access_log.rs"]
+mod access_log;
 #[path = "../../src/alarm.rs"]
 mod alarm;
 #[path = "../../src/batch.rs"]
@@ -146,8 +148,15 @@ impl Joined {
             assert_eq!(router.dial(&client, RemoteId::new(1)), Dialled::Open);
         }
         let alarms = Arc::new(Alarms::new(Grain::of(&config)));
-        let session =
-            SessionConfig::new(&config, Side::Client, router, Arc::default(), alarms, outbox(Side::Client));
+        let session = SessionConfig::new(
+            &config,
+            Side::Client,
+            router,
+            Arc::default(),
+            alarms,
+            outbox(Side::Client),
+            Arc::default(),
+        );
         let mut dispatch = Dispatch::new(client, Arc::new(session), Instant::now());
         assert!(dispatch.collect(None).is_none());
         let mut joined = Self { dispatch, server, batch: Batch::default() };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args as _, Command, CommandFactory as _, Parser, ValueEnum};
 use ipnet::IpNet;
 
+use crate::access_log::AccessLog;
 use crate::config::MemPoolType;
 use crate::size::Size;
 
@@ -239,6 +240,11 @@ pub(super) struct LogFlags {
     /// What is worth a line, and everything graver
     #[arg(long, env = "FASTWAY_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: LogLevel,
+
+    /// A line for each session when it ends, with all that was counted of it: off, all, or 1/N for one in N of the clients that just
+    /// leave; servers, and clients that were cut off, are never left out
+    #[arg(long, env = "FASTWAY_ACCESS_LOG", value_name = "WHICH", default_value = "off")]
+    pub(super) access_log: AccessLog,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

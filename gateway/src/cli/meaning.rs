@@ -14,7 +14,7 @@ use crate::size::Size;
 impl Cli {
     /// What these flags mean.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
-        let Self { client, server, shared, mem_pool, .. } = self;
+        let Self { client, server, shared, mem_pool, log, .. } = self;
         let queues = [client.client_send_queue_bytes.0, server.server_send_queue_bytes.0];
         let max_buffered_bytes = match shared.max_buffered_bytes {
             Some(size) => size.0,
@@ -66,6 +66,7 @@ impl Cli {
                 max_chunk_bytes: mem_pool.mem_pool_max_chunk.0,
                 page_bytes: mem_pool.mem_pool_page_size.0,
             },
+            access_log: log.access_log,
         };
         config.check()?;
         Ok(config)
@@ -181,6 +182,7 @@ mod tests {
             (&["--client-proxy-protocol", "::1,lb"], &["--client-proxy-protocol", "lb", "10.0.0.0/8"]),
             (&["--max-buffered-bytes", "1M"], &["--max-buffered-bytes", "1M", "at least 64M"]),
             (&["--dial-rate", "fast"], &["--dial-rate", "fast", "a whole number"]),
+            (&["--access-log", "some"], &["--access-log", "some", "1/N"]),
             (&["--frame-timeout", "60"], &["--frame-timeout", "60", "30s"]),
             (&["--server-auth-password-file", "/no/such"], &["--server-auth-password-file", "/no/such"]),
         ] {

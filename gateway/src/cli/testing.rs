@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::sources::{Settings, Sources};
 
 /// Some of it suits every flag that takes a value.
-pub(super) const VALUES: [&str; 13] = [
+pub(super) const VALUES: [&str; 14] = [
     "7",
     "4K",
     "3M",
@@ -21,6 +21,7 @@ pub(super) const VALUES: [&str; 13] = [
     "chan",
     "json",
     "debug",
+    "1/10",
 ];
 
 /// A file that is gone when the test is over.

@@ -12,12 +12,13 @@ use fastway::id::Side;
 
 mod ended;
 mod histogram;
+mod sampler;
 mod session;
 mod shard;
 
 pub use self::ended::Ended;
 pub use self::histogram::Histogram;
-pub(crate) use self::session::SessionStats;
+pub(crate) use self::session::{Gauge, Peer, SessionStats};
 pub(crate) use self::shard::{ShardStats, Tally};
 
 use crate::refusal::Refusal;
@@ -91,6 +92,9 @@ pub struct Totals {
     pub client: SideTotals,
     /// Servers.
     pub server: SideTotals,
+    /// How long messages took, from where they were read to where the kernel had taken them for the receiver: of a sample of them,
+    /// without those for receivers whose sockets take nothing.
+    pub forwarding_delay: Histogram,
     /// How long the sessions lasted that have ended, of both sides.
     pub session_life: Histogram,
     refusals: [u64; Refusal::ALL.len()],
@@ -104,6 +108,7 @@ impl Totals {
         let mut totals = Self {
             client: SideTotals::default(),
             server: SideTotals::default(),
+            forwarding_delay: Histogram::new(&shard::FORWARDING_DELAY),
             session_life: Histogram::new(&shard::SESSION_LIFE),
             refusals,
         };

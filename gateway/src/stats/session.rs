@@ -1,7 +1,7 @@
-//! What one session counts for itself, and where its peer is. Part of its outbox, where others find it.
+//! What one session counts for itself, and the address of its peer. Parts of its outbox, where others find them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Traffic;
 use crate::clock::Moment;
@@ -11,12 +11,11 @@ pub(crate) struct SessionStats {
     pub(crate) received: TrafficCount,
     pub(crate) sent: TrafficCount,
     pub(crate) since: Moment,
-    pub(crate) peer: Peer,
 }
 
 impl SessionStats {
-    pub(crate) fn new(peer: Option<SocketAddr>, since: Moment) -> Self {
-        Self { received: TrafficCount::default(), sent: TrafficCount::default(), since, peer: peer.into() }
+    pub(crate) fn new(since: Moment) -> Self {
+        Self { received: TrafficCount::default(), sent: TrafficCount::default(), since }
     }
 }
 
@@ -36,6 +35,24 @@ impl TrafficCount {
 
     pub(crate) fn get(&self) -> Traffic {
         Traffic { messages: self.messages.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+}
+
+/// A number that goes up and down. One thread at a time may change it.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU32);
+
+impl Gauge {
+    pub(crate) fn increment(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn decrement(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed) as usize
     }
 }
 

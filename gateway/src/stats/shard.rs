@@ -9,8 +9,9 @@ use std::time::Duration;
 use fastway::id::Side;
 
 use super::histogram::Durations;
+use super::sampler::Sampler;
 use super::{Ended, Totals, Traffic};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -34,11 +35,38 @@ pub(super) const SESSION_LIFE: [Duration; 13] = [
     Duration::from_secs(7 * DAY),
 ];
 
+/// The upper bounds for delays, three for each power of ten. Ten microseconds are two system calls, so less is not to be told
+/// apart; a frame of a game is 16 ms; and a message that takes longer than ten seconds waits for something that timeouts
+/// are for.
+pub(super) const FORWARDING_DELAY: [Duration; 19] = [
+    Duration::from_micros(10),
+    Duration::from_micros(20),
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(200),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
 /// The numbers of one shard. Far enough from those of the next one that two cores do not fight for a cache line.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct ShardStats {
     sides: [SideCounts; 2],
+    sampler: Sampler,
+    forwarding_delay: Durations,
     session_life: Durations,
     /// The sessions of this shard run on more than one thread.
     has_many_threads: AtomicBool,
@@ -73,6 +101,8 @@ impl Default for ShardStats {
     fn default() -> Self {
         Self {
             sides: from_fn(|_| SideCounts::default()),
+            sampler: Sampler::default(),
+            forwarding_delay: Durations::new(&FORWARDING_DELAY),
             session_life: Durations::new(&SESSION_LIFE),
             has_many_threads: AtomicBool::new(false),
         }
@@ -112,6 +142,7 @@ impl ShardStats {
                 *sum += counter.load(Ordering::Relaxed);
             }
         }
+        self.forwarding_delay.add_to(&mut totals.forwarding_delay);
         self.session_life.add_to(&mut totals.session_life);
     }
 }
@@ -158,6 +189,39 @@ impl Tally {
         self.shard.add(&counts.sent_bytes, traffic.bytes);
     }
 
+    /// Before one of these sessions reads.
+    pub(crate) fn before_read(&self) {
+        self.shard.sampler.before_read(|| self.clock.now());
+    }
+
+    /// When the present read began, if one of its messages is to be timed.
+    pub(crate) fn reading_since(&self) -> Option<Moment> {
+        self.shard.sampler.reading_since()
+    }
+
+    /// That read is over, or one of its messages is being timed.
+    pub(crate) fn after_read(&self) {
+        self.shard.sampler.after_read();
+    }
+
+    /// A message was read then, and waits in a queue of these sessions, alone.
+    pub(crate) fn begin_sample(&self, queue: usize, since: Moment) {
+        self.shard.sampler.begin(queue, since);
+    }
+
+    /// The first message of this queue is written.
+    pub(crate) fn end_sample(&self, queue: usize) {
+        if let Some(since) = self.shard.sampler.end(queue) {
+            let delay = self.clock.now().since(since);
+            self.shard.forwarding_delay.count(delay, |counter, number| self.shard.add(counter, number));
+        }
+    }
+
+    /// The first message of this queue is not written any time soon.
+    pub(crate) fn drop_sample(&self, queue: usize) {
+        let _ = self.shard.sampler.end(queue);
+    }
+
     fn counts(&self) -> &SideCounts {
         &self.shard.sides[match self.side {
             Side::Client => 0,
@@ -174,8 +238,9 @@ mod tests {
 
     impl Tally {
         /// For tests of any module.
-        pub(crate) fn of_nobody(side: Side) -> Self {
-            Self::new(Arc::default(), side, Clock::new(Instant::now()))
+        pub(crate) fn of_nobody(side: Side) -> (Self, Arc<ShardStats>) {
+            let shard = Arc::<ShardStats>::default();
+            (Self::new(shard.clone(), side, Clock::new(Instant::now())), shard)
         }
     }
 

@@ -248,6 +248,16 @@ impl Process {
         })
     }
 
+    /// The same of a log in JSON.
+    pub(crate) fn json_addrs(&mut self) -> [SocketAddr; 2] {
+        ["client", "server"].map(|side| {
+            let line: serde_json::Value =
+                serde_json::from_str(&self.line()).expect("a line is a JSON object");
+            assert_eq!((&line["message"], &line["side"]), (&"listening".into(), &side.into()), "{line}");
+            line["addr"].as_str().unwrap().parse().unwrap()
+        })
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
@@ -282,14 +292,7 @@ pub(crate) const LOOPBACK: [&str; 4] = ["--client-addr", "127.0.0.1:0", "--serve
 #[test]
 fn the_first_log_lines_name_the_addresses() {
     let mut process = Process::start(&[&LOOPBACK[..], &["--log-format", "json"]].concat());
-    for side in ["client", "server"] {
-        let line: serde_json::Value = serde_json::from_str(&process.line()).expect("a line is a JSON object");
-        assert_eq!(
-            (line["message"].as_str(), line["side"].as_str()),
-            (Some("listening"), Some(side)),
-            "{line}"
-        );
-        let addr: SocketAddr = line["addr"].as_str().unwrap().parse().unwrap();
+    for addr in process.json_addrs() {
         assert_ne!(addr.port(), 0);
     }
     process.signal("TERM");
