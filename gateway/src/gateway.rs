@@ -52,7 +52,8 @@ pub enum BindError {
     },
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+/// What to do about a port that cannot be had.
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; stop whoever has it, choose another port, or 0 for any free one",
         io::ErrorKind::AddrNotAvailable => "; choose an address of this machine",
@@ -132,10 +133,20 @@ impl Handle {
         self.shared.reconfigure(config)
     }
 
+    /// The settings in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.shared.config()
+    }
+
     /// What is there at this moment.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts { buffered_bytes: self.shared.budget.bytes(), ..self.shared.router.counts() }
+    }
+
+    /// The same, but for the bytes in queues, for which every session has to be looked at.
+    pub(crate) fn numbers(&self) -> Counts {
+        Counts { buffered_bytes: self.shared.budget.bytes(), ..self.shared.router.numbers() }
     }
 
     /// How often the gateway refused something for this reason, since it began.

@@ -79,12 +79,14 @@
 //! | `admission.rs`, `rate.rs`, `refusal.rs` | who is let in, how often something may be done, what was refused |
 //! | `budget.rs` | what waits in the whole gateway, and its limit |
 //! | `stats/`, `access_log.rs` | what is counted, for each session and in all; what is logged at its end |
+//! | `admin/` | the admin server: what operators ask, on a thread of its own |
 //! | `alarm.rs`, `clock.rs`, `log_limit.rs` | deadlines of sessions; log lines that peers can cause |
 //! | `sync.rs`, `models/` | mutexes and atomics; models of what threads share (`docs/concurrency.md`) |
 //!
 //! How close all this comes to what the kernel demands: `cargo bench -p fastway-gateway`, and the README.
 
 mod access_log;
+pub mod admin;
 mod admission;
 mod alarm;
 mod batch;

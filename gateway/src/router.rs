@@ -209,12 +209,19 @@ impl Router {
     /// `buffered_bytes` are not its business, and 0.
     pub(crate) fn counts(&self) -> Counts {
         let registered = self.registered.lock();
+        let queued_bytes = registered.everybody().map(|outbox| outbox.queued_bytes()).sum();
+        drop(registered);
+        Counts { queued_bytes, ..self.numbers() }
+    }
+
+    /// The same without `queued_bytes`, for which everybody has to be looked at.
+    pub(crate) fn numbers(&self) -> Counts {
+        let registered = self.registered.lock();
         Counts {
             clients: registered.clients.len(),
             servers: registered.servers.len(),
             conns: self.conn_ids.count(),
-            queued_bytes: registered.everybody().map(|outbox| outbox.queued_bytes()).sum(),
-            buffered_bytes: 0,
+            ..Counts::default()
         }
     }
 

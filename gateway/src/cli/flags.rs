@@ -40,6 +40,8 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub(super) process: ProcessFlags,
     #[command(flatten)]
+    pub(super) admin: AdminFlags,
+    #[command(flatten)]
     pub(super) log: LogFlags,
 }
 
@@ -230,6 +232,29 @@ pub(super) struct ProcessFlags {
     pub(super) pid_file: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Admin server (HTTP)")]
+pub(super) struct AdminFlags {
+    /// Where metrics, a status page and controls are served over HTTP: IP:PORT, or :PORT for all addresses; port 0 is any free
+    /// one. Beyond loopback it needs a token [default: nowhere]
+    #[arg(long, env = "FASTWAY_ADMIN_ADDR", value_name = "ADDR", value_parser = addr)]
+    pub(super) admin_addr: Option<SocketAddr>,
+
+    /// What whoever asks has to know; all but /live and /ready. Other users of this machine can read it in the list of processes:
+    /// prefer the file, or the environment
+    #[arg(long, env = "FASTWAY_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(super) admin_token: Option<String>,
+
+    /// The same, read from a file; one line end at its end does not count
+    #[arg(long, env = "FASTWAY_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub(super) admin_token_file: Option<PathBuf>,
+
+    /// Names by which it may be asked besides localhost and addresses, separated by commas: by another one, a web page could have
+    /// a browser ask [default: none]
+    #[arg(long, env = "FASTWAY_ADMIN_HOST", value_name = "NAME,…", value_delimiter = ',', value_parser = host)]
+    pub(super) admin_host: Vec<String>,
+}
+
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Log (on standard error)")]
 pub(super) struct LogFlags {
@@ -334,6 +359,16 @@ fn network(text: &str) -> Result<IpNet, String> {
     text.parse().or_else(|_| single()).map_err(|_| {
         "a network is ADDRESS/BITS, such as 10.0.0.0/8 or fd00::/8, or a single address".to_owned()
     })
+}
+
+/// A name, without a port.
+fn host(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has no port and no slash: gateway-1.example".to_owned())
+    }
 }
 
 /// On or off, in the words that are usual in environments.

@@ -16,7 +16,7 @@ pub(super) struct Log(reload::Handle<LevelFilter, Registry>);
 impl Log {
     /// Everything that is logged from here on goes to standard error.
     pub(super) fn start(flags: &LogFlags) -> Self {
-        let (level, handle) = reload::Layer::new(filter(flags.log_level));
+        let (level, handle) = reload::Layer::new(LevelFilter::from(flags.log_level));
         // Whoever reads the log may go away. By default that is reported on standard error, which panics then.
         let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
         let lines = match flags.log_format {
@@ -34,19 +34,21 @@ impl Log {
     }
 
     /// From now on this and everything graver is worth a line.
-    pub(super) fn set_level(&self, level: LogLevel) {
+    pub(super) fn set_level(&self, level: LevelFilter) {
         // It fails only where there is no log any more.
-        let _ = self.0.reload(filter(level));
+        let _ = self.0.reload(level);
     }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::OFF,
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
     }
 }

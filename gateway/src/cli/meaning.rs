@@ -1,5 +1,7 @@
 //! What was meant: flags become a [`Config`], in which every setting has a value that can work.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -7,7 +9,8 @@ use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
 use sysinfo::ProcessesToUpdate;
 
-use super::flags::{Cli, ServerFlags};
+use super::flags::{AdminFlags, Cli, ServerFlags};
+use crate::admin::{AdminConfig, AdminToken};
 use crate::config::{ClientConfig, Config, MemPoolConfig, QueueLimits, ServerConfig, ServerKey, Threads};
 use crate::size::Size;
 
@@ -78,19 +81,64 @@ impl ServerFlags {
         let Some(path) = &self.server_auth_password_file else {
             return Ok(ServerKey::new(self.server_auth_password.clone().unwrap_or_default()));
         };
-        let mut key = std::fs::read(path)
-            .with_context(|| format!("--server-auth-password-file {} cannot be read", path.display()))?;
-        if key.ends_with(b"\n") {
-            key.pop();
-        }
-        if key.ends_with(b"\r") {
-            key.pop();
-        }
+        let key = secret("--server-auth-password-file", path)?;
         if key.is_empty() {
             bail!("--server-auth-password-file {} is empty: write the password into it", path.display());
         }
         Ok(ServerKey::new(key))
     }
+}
+
+/// What the admin flags mean. The token is told, wherever it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AdminSettings {
+    pub(super) addr: Option<SocketAddr>,
+    pub(super) token: Option<AdminToken>,
+    pub(super) hosts: Vec<String>,
+}
+
+impl AdminSettings {
+    /// Nothing without an address.
+    pub(super) fn config(&self) -> Option<AdminConfig> {
+        let Self { addr, token, hosts } = self.clone();
+        addr.map(|addr| AdminConfig { addr, token, hosts })
+    }
+}
+
+impl AdminFlags {
+    pub(super) fn settings(&self) -> anyhow::Result<AdminSettings> {
+        let token = match (&self.admin_token_file, &self.admin_token) {
+            (Some(path), _) => Some(token_in(path)?),
+            (None, Some(token)) => {
+                Some(AdminToken::new(token.as_str()).context("--admin-token cannot be used")?)
+            }
+            (None, None) => None,
+        };
+        let settings = AdminSettings { addr: self.admin_addr, token, hosts: self.admin_host.clone() };
+        settings.config().map_or(Ok(()), |config| config.check())?;
+        Ok(settings)
+    }
+}
+
+fn token_in(path: &Path) -> anyhow::Result<AdminToken> {
+    let name = "--admin-token-file";
+    let cannot_be_used = || format!("{name} {} cannot be used", path.display());
+    // What is no text has other characters than a token.
+    let token = String::from_utf8_lossy(&secret(name, path)?).into_owned();
+    AdminToken::new(token).with_context(cannot_be_used)
+}
+
+/// What a file says but for one line end at its end.
+fn secret(name: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut secret =
+        std::fs::read(path).with_context(|| format!("{name} {} cannot be read", path.display()))?;
+    if secret.ends_with(b"\n") {
+        secret.pop();
+    }
+    if secret.ends_with(b"\r") {
+        secret.pop();
+    }
+    Ok(secret)
 }
 
 fn keepalive(ping_interval: Duration, idle_timeout: Option<Duration>) -> KeepaliveConfig {
@@ -185,6 +233,15 @@ mod tests {
             (&["--access-log", "some"], &["--access-log", "some", "1/N"]),
             (&["--frame-timeout", "60"], &["--frame-timeout", "60", "30s"]),
             (&["--server-auth-password-file", "/no/such"], &["--server-auth-password-file", "/no/such"]),
+            (&["--admin-addr", ":7030"], &["--admin-token is not set", "0.0.0.0:7030", "--admin-token-file"]),
+            (&["--admin-token-file", "/no/such"], &["--admin-token-file", "/no/such"]),
+            (
+                &["--admin-token-file", "/dev/null"],
+                &["--admin-token-file /dev/null", "empty", "openssl rand"],
+            ),
+            (&["--admin-token", "two words"], &["--admin-token", "no spaces"]),
+            (&["--admin-addr", "admin"], &["--admin-addr", "admin", "IP:PORT"]),
+            (&["--admin-host", "gateway:80"], &["--admin-host", "gateway:80", "no port"]),
         ] {
             let error = format!("{:#}", config(args).expect_err("it cannot work"));
             for word in words {

@@ -116,7 +116,8 @@ mod tests {
     use crate::cli::testing::{TempFile, VALUES, load, try_load};
 
     fn meaning(settings: &Settings) -> String {
-        format!("{:?} {:?} {:?}", settings.config, settings.cli.process, settings.cli.log)
+        let Settings { config, cli, .. } = settings;
+        format!("{config:?} {:?} {:?} {:?}", cli.process, cli.admin, cli.log)
     }
 
     #[test]
@@ -124,7 +125,7 @@ mod tests {
         let defaults = load(&[]);
         for setting in defaults.each.iter().filter(|setting| !is_secret(&setting.arg)) {
             let name = setting.name();
-            let key = TempFile::new("a key");
+            let key = TempFile::new("a-key");
             let mut suited = 0;
             for value in VALUES.iter().chain([&key.path()]) {
                 let Ok(settings) = try_load(&[&format!("--{name}={value}")]) else { continue };
@@ -166,12 +167,15 @@ mod tests {
 
     #[test]
     fn a_password_is_masked() {
-        let file = TempFile::new("server-auth-password = 's3cret'");
-        for args in [["--server-auth-password", "s3cret"], ["--config", file.path()]] {
-            let printed = effective(&load(&args));
-            assert!(!printed.contains("s3cret"), "{printed}");
-            let line = printed.lines().find(|line| line.starts_with("# server-auth-password = \"…\""));
-            assert!(line.is_some_and(|line| line.ends_with(", masked")), "{printed}");
+        for name in ["server-auth-password", "admin-token"] {
+            let file = TempFile::new(&format!("{name} = 's3cret'"));
+            for args in [[&format!("--{name}"), "s3cret"], ["--config", file.path()]] {
+                let printed = effective(&load(&args));
+                assert!(!printed.contains("s3cret"), "{printed}");
+                let masked = format!("# {name} = \"…\"");
+                let line = printed.lines().find(|line| line.starts_with(&masked));
+                assert!(line.is_some_and(|line| line.ends_with(", masked")), "{printed}");
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use super::notify::ServiceManager;
 use super::pid_file::PidFile;
 use super::reload::{Reloader, reload_on_signal};
 use super::sources::{Settings, Sources};
+use crate::admin::Admin;
 use crate::gateway::{BindError, Gateway, Handle, STOP_TIMEOUT};
 use crate::size::Size;
 
@@ -34,11 +35,23 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
         let service_manager = ServiceManager::from_env();
         stop_on_signals(gateway.handle(), &service_manager).context("cannot watch for signals")?;
         let reloader = Reloader::new(sources, settings, gateway.handle(), log, service_manager.clone());
-        reload_on_signal(reloader).context("cannot watch for signals")?;
+        reload_on_signal(reloader.clone()).context("cannot watch for signals")?;
+        let admin = match settings.admin.config() {
+            Some(config) => Some(Admin::bind(&TcpNetwork::new(), config).await?),
+            None => None,
+        };
         let pid_file = settings.cli.process.pid_file.as_deref();
         let _pid_file = pid_file.map(PidFile::write).transpose()?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
         info!(side = "server", addr = %gateway.server_addr(), "listening");
+        // It answers until everybody has gone, so that whoever waits for that can ask.
+        let _admin = match admin {
+            Some(admin) => {
+                info!(side = "admin", addr = %admin.addr(), "listening");
+                Some(admin.start(&gateway, reloader).context("cannot start a thread")?)
+            }
+            None => None,
+        };
         if max_buffered_bytes > 0 {
             info!(max_buffered_bytes = %Size(max_buffered_bytes), "what may wait in all queues together");
         }

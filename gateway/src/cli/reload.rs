@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 use tracing::{error, info};
 
 use super::flags::{LogFlags, ProcessFlags};
 use super::log::Log;
+use super::meaning::AdminSettings;
 use super::notify::ServiceManager;
 use super::sources::{Settings, Sources};
+use crate::admin::Controls;
 use crate::gateway::Handle;
 use crate::reconfigure::{Effect, Reconfigured};
 
@@ -26,7 +29,7 @@ struct Process {
     log: Log,
     service_manager: ServiceManager,
     /// What the gateway itself does not know of. The lock keeps two who read at the same time apart.
-    running: Mutex<(LogFlags, ProcessFlags)>,
+    running: Mutex<(LogFlags, ProcessFlags, AdminSettings)>,
 }
 
 impl Reloader {
@@ -38,7 +41,8 @@ impl Reloader {
         log: Log,
         service_manager: ServiceManager,
     ) -> Self {
-        let running = Mutex::new((settings.cli.log.clone(), settings.cli.process.clone()));
+        let running = (settings.cli.log.clone(), settings.cli.process.clone(), settings.admin.clone());
+        let running = Mutex::new(running);
         Self(Arc::new(Process { sources, gateway, log, service_manager, running }))
     }
 
@@ -63,10 +67,10 @@ impl Reloader {
         let mut running = running.lock();
         let settings = sources.load()?;
         let mut reconfigured = gateway.reconfigure(settings.config.clone())?;
-        let (log_flags, process) = &mut *running;
+        let (log_flags, process, admin) = &mut *running;
         let wanted = &settings.cli.log;
         if wanted.log_level != log_flags.log_level {
-            log.set_level(wanted.log_level);
+            log.set_level(wanted.log_level.into());
             log_flags.log_level = wanted.log_level;
             reconfigured.note("--log-level", Effect::AtOnce);
         }
@@ -76,8 +80,31 @@ impl Reloader {
         if settings.cli.process.pid_file != process.pid_file {
             reconfigured.note("--pid-file", Effect::Restart);
         }
+        for (setting, differs) in [
+            ("--admin-addr", settings.admin.addr != admin.addr),
+            ("--admin-token", settings.admin.token != admin.token),
+            ("--admin-host", settings.admin.hosts != admin.hosts),
+        ] {
+            if differs {
+                reconfigured.note(setting, Effect::Restart);
+            }
+        }
         settings.log_warnings();
         Ok(reconfigured)
+    }
+}
+
+impl Controls for Reloader {
+    fn reload(&self) -> Result<String, String> {
+        match Self::reload(self) {
+            Ok(reconfigured) => Ok(reconfigured.to_string()),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    }
+
+    fn set_log_level(&self, level: LevelFilter) -> Result<(), String> {
+        self.0.log.set_level(level);
+        Ok(())
     }
 }
 
@@ -138,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn every_setting_takes_effect_when_the_document_says() {
         let document = std::fs::read_to_string(DOCUMENT).unwrap();
-        let (file, key) = (TempFile::new(""), TempFile::new("a key"));
+        let (file, key) = (TempFile::new(""), TempFile::new("a-key"));
         let (first, _gateway) = reloader(&file).await;
         let names: Vec<_> = first.0.sources.load().unwrap().each.into_iter().map(|each| each.arg).collect();
         for arg in names {

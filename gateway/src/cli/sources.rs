@@ -14,10 +14,12 @@ use tracing::warn;
 
 use super::file::{File, Place, is_setting};
 use super::flags::{Action, Cli, command};
+use super::meaning::AdminSettings;
 use crate::config::Config;
 
-const PASSWORD: &str = "server_auth_password";
-const PASSWORD_FILE: &str = "server_auth_password_file";
+/// Secrets, and the files that have them.
+const SECRETS: [[&str; 2]; 2] =
+    [["server_auth_password", "server_auth_password_file"], ["admin_token", "admin_token_file"]];
 
 /// What was typed. The environment and the file, which one of these names, are found when they are needed.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Settings {
     pub(super) cli: Cli,
     /// What they mean.
     pub(super) config: Config,
+    /// Where the admin server listens, if anywhere, and who may ask it.
+    pub(super) admin: AdminSettings,
     /// Each of them, in the order of the flags.
     pub(super) each: Vec<Setting>,
     file: Option<File>,
@@ -96,10 +100,13 @@ impl Sources {
         let settings = flags.get_arguments().filter(|arg| is_setting(arg));
         let mut each: Vec<_> =
             settings.map(|arg| Setting::new(arg.clone(), &matches, file.as_ref())).collect();
-        choose_password(&mut each, &mut matches)?;
+        for [secret, file] in SECRETS {
+            choose_secret(&mut each, &mut matches, secret, file)?;
+        }
         let cli = Cli::from_arg_matches(&matches)?;
         let config = cli.config().map_err(|error| with_origins(&error, &each))?;
-        Ok(Settings { action, cli, config, each, file })
+        let admin = cli.admin.settings().map_err(|error| with_origins(&error, &each))?;
+        Ok(Settings { action, cli, config, admin, each, file })
     }
 
     fn parse(&self, command: Command) -> Result<(Action, ArgMatches), clap::Error> {
@@ -192,28 +199,33 @@ fn variable(arg: &Arg) -> String {
     arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The password and the file that has it say the same thing, so that the one which counts more is taken. In the same place,
-/// nobody could tell which one was meant.
-fn choose_password(each: &mut [Setting], matches: &mut ArgMatches) -> anyhow::Result<()> {
-    let [Some(password), Some(file)] =
-        [PASSWORD, PASSWORD_FILE].map(|id| each.iter().position(|setting| setting.arg.get_id() == id))
+/// A secret and the file that has it say the same thing, so that the one which counts more is taken. In the same place, nobody
+/// could tell which one was meant.
+fn choose_secret(
+    each: &mut [Setting],
+    matches: &mut ArgMatches,
+    secret_id: &str,
+    file_id: &str,
+) -> anyhow::Result<()> {
+    let [Some(secret), Some(file)] =
+        [secret_id, file_id].map(|id| each.iter().position(|setting| setting.arg.get_id() == id))
     else {
         unreachable!("both are flags");
     };
-    let (outvoted, by) = match [password, file].map(|index| each[index].origin.weight()) {
+    let (outvoted, by) = match [secret, file].map(|index| each[index].origin.weight()) {
         [0, _] | [_, 0] => return Ok(()),
         [a, b] if a == b => bail!(
             "{} cannot be used with {}: leave one of them out",
             each[file].name_there(),
-            each[password].name_there()
+            each[secret].name_there()
         ),
         [a, b] if a < b => {
-            matches.remove_one::<String>(PASSWORD);
-            (password, file)
+            matches.remove_one::<String>(secret_id);
+            (secret, file)
         }
         _ => {
-            matches.remove_one::<PathBuf>(PASSWORD_FILE);
-            (file, password)
+            matches.remove_one::<PathBuf>(file_id);
+            (file, secret)
         }
     };
     let by = each[by].name().to_owned();

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod addresses;
+mod admin;
 mod admission;
 mod backpressure;
 mod closing;

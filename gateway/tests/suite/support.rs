@@ -138,11 +138,20 @@ impl TestGateway<MemoryNetwork> {
 
 impl<N: Network> TestGateway<N> {
     pub(crate) async fn start_on(network: N, config: Config) -> Self {
+        Self::start_beside(network, config, async |_| ()).await.0
+    }
+
+    /// With something that has to be made from a gateway that does not run yet.
+    pub(crate) async fn start_beside<T>(
+        network: N,
+        config: Config,
+        beside: impl AsyncFnOnce(&Gateway<N>) -> T,
+    ) -> (Self, T) {
         let gateway = Gateway::bind(&network, config, [7; 32]).await.unwrap();
         let (client_addr, server_addr) = (gateway.client_addr(), gateway.server_addr());
-        let handle = gateway.handle();
+        let (handle, beside) = (gateway.handle(), beside(&gateway).await);
         let running = tokio::spawn(gateway.run());
-        Self { network, client_addr, server_addr, handle, running }
+        (Self { network, client_addr, server_addr, handle, running }, beside)
     }
 
     /// Waits until the counts are like this.
