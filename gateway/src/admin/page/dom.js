@@ -40,7 +40,7 @@ export function set(element, name, value) {
 export function quantity(parent) {
   const figures = html("b");
   const unit = html("span", { class: "unit" });
-  parent.append(figures, unit);
+  parent.replaceChildren(figures, " ", unit);
   return ([number, name]) => {
     put(figures, number);
     put(unit, name);

@@ -49,6 +49,11 @@ export function text([figures, unit]) {
   return unit ? `${figures} ${unit}` : figures;
 }
 
+// 1 client, 2 clients
+export function many(number, what) {
+  return `${text(count(number))} ${what}${number === 1 ? "" : "s"}`;
+}
+
 // The two largest units of a duration: 3 d 4 h.
 export function duration(seconds) {
   if (!Number.isFinite(seconds)) return "–";

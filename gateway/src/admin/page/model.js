@@ -2,6 +2,7 @@
 
 import { SPAN, Series } from "./history.js";
 
+const PRESENT = ["clients", "servers", "conns", "buffered_bytes"];
 const NO_RATES = { toMessages: NaN, toBytes: NaN, fromMessages: NaN, fromBytes: NaN };
 
 export class Model {
@@ -12,32 +13,17 @@ export class Model {
   rates = NO_RATES;
   // Where curves end, in seconds of the gateway's own clock, and how many seconds they show: of a short past, only that.
   clock = { now: 0, span: 60 };
-
-  #begin() {
-    this.#of = { server: new Map(), client: new Map() };
-    this.#counts = new Map();
-    this.#totals = null;
-    this.#since = null;
-    this.curves = Object.fromEntries(
-      ["clients", "servers", "conns", "buffered", "toMessages", "toBytes", "fromMessages", "fromBytes"].map((name) => [name, new Series()]),
-    );
-  }
-
   curves = {};
-  #of = {};
-  #counts = new Map();
-  #totals = null;
   #since = null;
-
-  constructor() {
-    this.#begin();
-  }
+  #totals = null;
+  #counts = new Map();
+  #sessions = { server: new Map(), client: new Map() };
 
   // Takes the next status. A gateway that was started anew begins with counters at zero, and with no past.
   take(status) {
     const uptime = status.gateway.uptime_s;
     const before = this.status;
-    if (before && (before.gateway.started !== status.gateway.started || uptime < before.gateway.uptime_s)) this.#begin();
+    if (before?.gateway.started !== status.gateway.started) this.#begin();
     const elapsed = this.#totals ? uptime - before.gateway.uptime_s : NaN;
     this.status = status;
     const now = Math.floor(uptime);
@@ -47,6 +33,14 @@ export class Model {
     this.servers = this.#takeSessions("server", status.servers, elapsed);
     this.slowest = this.#takeSessions("client", status.slowest_clients, elapsed);
     this.#takeReasons(status, elapsed);
+  }
+
+  #begin() {
+    this.#since = null;
+    this.#totals = null;
+    this.#counts = new Map();
+    this.#sessions = { server: new Map(), client: new Map() };
+    for (const name of [...PRESENT, ...Object.keys(NO_RATES)]) this.curves[name] = new Series();
   }
 
   #takeTotals(now, elapsed) {
@@ -60,13 +54,12 @@ export class Model {
     this.rates = between(this.#totals, totals, elapsed);
     this.#totals = totals;
     for (const name in totals) this.curves[name].push(this.clock.now, this.rates[name]);
-    for (const name of ["clients", "servers", "conns"]) this.curves[name].push(this.clock.now, now[name]);
-    this.curves.buffered.push(this.clock.now, now.buffered_bytes);
+    for (const name of PRESENT) this.curves[name].push(this.clock.now, now[name]);
   }
 
   // A session that began after the status before has counted from zero since it began.
   #takeSessions(side, list, elapsed) {
-    const known = this.#of[side];
+    const known = this.#sessions[side];
     const next = new Map();
     const sessions = list.map((info) => {
       const totals = {
@@ -93,7 +86,7 @@ export class Model {
       next.set(info.id, session);
       return session;
     });
-    this.#of[side] = next;
+    this.#sessions[side] = next;
     return sessions;
   }
 

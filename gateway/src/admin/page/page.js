@@ -3,8 +3,8 @@
 import { byId, html, svg, put, set, quantity, level } from "./dom.js";
 import { path, peak } from "./history.js";
 import { Model } from "./model.js";
-import { Table } from "./table.js";
-import { Topology } from "./topology.js";
+import { createTable } from "./table.js";
+import { createTopology } from "./topology.js";
 import * as format from "./format.js";
 
 const EVERY_MS = 1000;
@@ -18,51 +18,51 @@ const page = {
   trouble: null,
 };
 
-const topology = new Topology(byId("topology"), (id) => {
-  byId("filter").value = String(id);
-  servers.filter(String(id));
+const showTopology = createTopology(byId("topology"), (id) => {
+  byId("filter").value = `#${id}`;
+  servers.filter(`#${id}`);
   showCount();
   byId("servers").parentElement.scrollIntoView({ block: "nearest" });
 });
-const servers = new Table(byId("servers"), {
+const servers = createTable(byId("servers"), {
   columns: ["id", "peer", "conns", "toMessages", "toBytes", "fromMessages", "fromBytes", "queue", "curve", "age", "close"],
   label: "Servers",
   none: "No server.",
   sort: "id",
   onClose: askToClose,
 });
-const slowest = new Table(byId("slowest"), {
+const slowest = createTable(byId("slowest"), {
   columns: ["id", "peer", "queue", "age", "close"],
   label: "Slowest clients",
   none: "Nothing waits for any client.",
   onClose: askToClose,
 });
-const big = Object.fromEntries(
-  ["clients", "servers", "conns", "to-messages", "from-messages", "to-bytes", "from-bytes", "buffered"].map((name) => {
-    const element = byId(`n-${name}`);
-    element.replaceChildren();
-    return [name, quantity(element)];
-  }),
-);
+const tiles = Object.fromEntries([...document.querySelectorAll(".big")].map((tile) => [tile.id.slice(2), quantity(tile)]));
 
 async function poll() {
   const begun = performance.now();
-  if (!page.paused) {
-    try {
-      const response = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-      if (!response.ok) throw new Error(await explain(response));
-      const status = await response.json();
-      if (!page.paused) {
-        page.reached = new Date();
-        page.trouble = null;
-        show(status);
-      }
-    } catch (error) {
-      page.trouble = error.name === "TimeoutError" ? "it does not answer" : error instanceof TypeError ? "no connection" : error.message;
-    }
+  try {
+    const status = page.paused ? null : await askForStatus();
+    if (status && !page.paused) show(status);
     showState();
+  } finally {
+    setTimeout(poll, Math.max(0, EVERY_MS - (performance.now() - begun)));
   }
-  setTimeout(poll, Math.max(0, EVERY_MS - (performance.now() - begun)));
+}
+
+// What the gateway says; null if it says nothing, and then `page.trouble` is why.
+async function askForStatus() {
+  try {
+    const response = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!response.ok) throw new Error(await explain(response));
+    const status = await response.json();
+    page.reached = new Date();
+    page.trouble = null;
+    return status;
+  } catch (error) {
+    page.trouble = { TimeoutError: "it does not answer", TypeError: "no connection", SyntaxError: "its answer is not JSON" }[error.name] ?? error.message;
+    return null;
+  }
 }
 
 function show(status) {
@@ -71,7 +71,7 @@ function show(status) {
   showFacts(status);
   showTiles(status.now);
   showWarnings(status.warnings);
-  topology.show(model);
+  showTopology(model);
   servers.show(model.servers, model.clock);
   showCount();
   slowest.show(model.slowest.filter((s) => s.info.queued_bytes > 0 || s.info.blocked), model.clock);
@@ -89,25 +89,25 @@ function showFacts({ gateway }) {
   set(byId("uptime"), "title", `since ${gateway.started}`);
   put(byId("threads"), String(gateway.threads));
   put(byId("version"), gateway.version);
-  byId("drain").disabled = gateway.draining;
 }
 
 function showTiles(now) {
   const { rates, curves } = model;
-  big.clients(format.count(now.clients));
-  big.servers(format.count(now.servers));
-  big.conns(format.count(now.conns));
-  big["to-messages"](format.perSecond(rates.toMessages));
-  big["from-messages"](format.perSecond(rates.fromMessages));
-  big["to-bytes"](format.bytesPerSecond(rates.toBytes));
-  big["from-bytes"](format.bytesPerSecond(rates.fromBytes));
-  big.buffered(format.bytes(now.buffered_bytes));
   const used = now.max_buffered_bytes > 0 ? now.buffered_bytes / now.max_buffered_bytes : 0;
+  for (const name of ["clients", "servers", "conns"]) {
+    tiles[name](format.count(now[name]));
+    showCurve(byId(`c-${name}`), { plain: curves[name] });
+  }
+  tiles["to-messages"](format.perSecond(rates.toMessages));
+  tiles["from-messages"](format.perSecond(rates.fromMessages));
+  tiles["to-bytes"](format.bytesPerSecond(rates.toBytes));
+  tiles["from-bytes"](format.bytesPerSecond(rates.fromBytes));
+  tiles.buffered(format.bytes(now.buffered_bytes));
   put(byId("n-buffered-of"), `${format.percent(used)} of ${format.text(format.bytes(now.max_buffered_bytes))}`);
   set(byId("n-buffered"), "data-level", level(used));
-  for (const name of ["clients", "servers", "conns", "buffered"]) showCurve(byId(`c-${name}`), { plain: curves[name] });
   showCurve(byId("c-messages"), { to: curves.toMessages, from: curves.fromMessages });
   showCurve(byId("c-bytes"), { to: curves.toBytes, from: curves.fromBytes });
+  showCurve(byId("c-buffered"), { plain: curves.buffered_bytes });
 }
 
 function showCurve(element, series) {
@@ -129,88 +129,74 @@ function showCurve(element, series) {
 function showWarnings(warnings) {
   const list = byId("warnings");
   list.hidden = !warnings.length;
-  const key = JSON.stringify(warnings);
-  if (list.seenWarnings === key) return;
-  list.seenWarnings = key;
-  list.replaceChildren(
-    ...warnings.map(({ level, text }) => {
-      const critical = level === "critical";
-      return html("li", { class: critical ? "critical" : "warning" }, html("b", {}, critical ? "▪ Critical" : "▲ Warning"), html("span", {}, text));
-    }),
-  );
+  fill(list, warnings, ({ level, text }) => {
+    const critical = level === "critical";
+    return html("li", { class: critical ? "critical" : "warning" }, html("b", {}, critical ? "▪ Critical" : "▲ Warning"), html("span", {}, text));
+  });
 }
 
 function showReasons() {
-  const box = byId("reasons");
-  if (!model.reasons.length) {
-    box.replaceChildren(html("p", { class: "none" }, "Nobody was refused, and no session has ended."));
-    return;
-  }
-  let list = box.querySelector("ul");
-  if (!list) {
-    list = html("ul", { class: "reasons" });
-    box.replaceChildren(list);
-  }
-  while (list.children.length > model.reasons.length) list.lastChild.remove();
-  model.reasons.forEach((reason, index) => {
-    let line = list.children[index];
-    if (!line) {
-      line = html("li", {}, html("b"), html("span", { class: "rate" }), html("span", { class: "what" }), html("span", { class: "words" }));
-      list.append(line);
-    }
-    const [count, rate, what, words] = line.children;
-    put(count, format.text(format.count(reason.count)));
-    put(rate, reason.rate > 0 ? `+${format.text(format.perSecond(reason.rate))}` : "");
-    put(what, reason.what);
-    put(words, reason.words);
-    set(what, "class", reason.what === "refused" ? "what refused" : "what");
-  });
+  byId("no-reasons").hidden = model.reasons.length > 0;
+  fill(byId("reasons"), model.reasons, ({ what, words, count, rate }) =>
+    html("li", { class: what === "refused" ? "refused" : "" },
+      html("b", {}, format.text(format.count(count))),
+      html("span", { class: "rate" }, rate > 0 ? `+${format.text(format.perSecond(rate))}` : ""),
+      html("span", { class: "what" }, what),
+      html("span", {}, words)));
+}
+
+// Lists are short, and mostly as they were.
+function fill(list, items, line) {
+  const key = JSON.stringify(items);
+  if (list.shows === key) return;
+  list.shows = key;
+  list.replaceChildren(...items.map(line));
 }
 
 function showCount() {
   const all = model.servers.length;
-  put(byId("servers-count"), servers.shown === all ? format.grouped(all) : `${format.grouped(servers.shown)} of ${format.grouped(all)}`);
+  const shown = servers.count();
+  put(byId("servers-count"), shown === all ? format.grouped(all) : `${format.grouped(shown)} of ${format.grouped(all)}`);
+}
+
+// Sign, words, and colour of the sign.
+const STATES = {
+  ready: ["●", "Ready", "#12a594"],
+  draining: ["◐", "Draining", "#d4820a"],
+  waiting: ["○", "Not ready", "#8a94a3"],
+  paused: ["‖", "Paused", "#8a94a3"],
+  lost: ["✕", "Unreachable", "#d13415"],
+};
+
+function stateNow() {
+  if (page.trouble) return "lost";
+  if (page.paused) return "paused";
+  const { draining, ready } = model.status?.gateway ?? {};
+  return draining ? "draining" : ready ? "ready" : "waiting";
 }
 
 // The state in the head, in the tab's title and in its icon; and, if the gateway is gone, since when.
 function showState() {
-  const [state, words] = stateNow();
-  const element = byId("state");
-  set(element, "data-state", state);
-  put(element.lastElementChild, words);
-  const lost = byId("lost");
-  lost.hidden = state !== "lost";
-  document.body.classList.toggle("stale", state === "lost");
-  if (state === "lost") {
-    put(lost, page.reached
-      ? `The gateway cannot be reached since ${clock(page.reached)}: ${page.trouble}. What you see is from then. Trying again each second.`
-      : `The gateway cannot be reached: ${page.trouble}. Trying again each second.`);
+  const state = stateNow();
+  const [sign, words, colour] = STATES[state];
+  const lost = state === "lost";
+  set(byId("state"), "data-state", state);
+  put(byId("state").firstElementChild, sign);
+  put(byId("state").lastElementChild, words);
+  document.body.classList.toggle("stale", lost);
+  byId("lost").hidden = !lost;
+  if (lost) {
+    const since = page.reached ? ` since ${clock(page.reached)} (${format.duration((Date.now() - page.reached) / 1000)})` : "";
+    const shown = page.reached ? " What you see is from then." : "";
+    put(byId("lost"), `The gateway cannot be reached${since}: ${page.trouble}.${shown} Trying again each second.`);
   }
-  for (const button of document.querySelectorAll("#drain, .x")) button.disabled = state === "lost" || (button.id === "drain" && state === "draining");
-  const { now } = model.status ?? {};
-  const detail = state === "ready" && now ? `${format.text(format.count(now.clients))} clients, ${format.text(format.count(now.servers))} servers` : words.toLowerCase();
-  const title = `${{ ready: "●", draining: "◐", waiting: "○", lost: "✕", paused: "‖" }[state]} ${detail} – fastway`;
-  if (document.title !== title) document.title = title;
-  showIcon(state);
-}
-
-function stateNow() {
-  if (page.trouble) return ["lost", "Unreachable"];
-  if (!model.status) return ["waiting", "Connecting"];
-  if (page.paused) return ["paused", "Paused"];
-  const { gateway } = model.status;
-  if (gateway.draining) return ["draining", "Draining"];
-  return gateway.ready ? ["ready", "Ready"] : ["waiting", "Not ready"];
-}
-
-function showIcon(state) {
-  const icon = document.querySelector("link[rel=icon]");
-  const shape = {
-    ready: '<circle cx="8" cy="8" r="6" fill="#12a594"/>',
-    draining: '<path d="M8 2a6 6 0 0 0 0 12z" fill="#d4820a"/><circle cx="8" cy="8" r="5.2" fill="none" stroke="#d4820a" stroke-width="1.6"/>',
-    lost: '<path d="M3 3l10 10M13 3L3 13" stroke="#d13415" stroke-width="3"/>',
-  }[state] ?? '<circle cx="8" cy="8" r="5" fill="none" stroke="#8a94a3" stroke-width="2"/>';
-  set(icon, "href", `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">${shape}</svg>`)}`);
+  for (const button of document.querySelectorAll(".x")) button.disabled = lost;
+  byId("drain").disabled = lost || !model.status || model.status.gateway.draining;
+  const now = model.status?.now;
+  const detail = state === "ready" ? `${format.many(now.clients, "client")}, ${format.many(now.servers, "server")}` : words.toLowerCase();
+  document.title = `${sign} ${detail} – fastway`;
+  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><text x="8" y="14" font-size="18" text-anchor="middle" fill="${colour}">${sign}</text></svg>`;
+  set(document.querySelector("link[rel=icon]"), "href", `data:image/svg+xml,${encodeURIComponent(icon)}`);
 }
 
 function clock(date) {
@@ -249,14 +235,14 @@ async function explain(response) {
 }
 
 function askToClose({ side, info }) {
-  const from = info.peer ? ` (${info.peer})` : "";
-  const conns = info.conns === 1 ? "Its virtual connection is" : `Its ${format.grouped(info.conns)} virtual connections are`;
-  ask(`Close ${side} ${info.id}?`, `${side === "server" ? "Server" : "Client"} ${info.id}${from} is disconnected. ${conns} closed. It may connect again.`, "Close it", `sessions/${side}/${info.id}/close`);
+  const name = `${side} ${info.id}${info.peer ? ` (${info.peer})` : ""}`;
+  const text = `This disconnects ${name} and closes ${format.many(info.conns, "virtual connection")}. It may connect again.`;
+  ask(`Close ${side} ${info.id}?`, text, "Close it", `sessions/${side}/${info.id}/close`);
 }
 
 byId("drain").addEventListener("click", () => {
-  const clients = model.status?.now.clients ?? 0;
-  ask("Drain this gateway?", `It takes no more clients, and the ${format.grouped(clients)} that are here go to another gateway. This cannot be undone; the gateway ends when it is empty or told to.`, "Drain", "drain");
+  const text = `It lets nobody in any more. After a while ${format.many(model.status.now.clients, "client")} will be told to go, one by one, and then it ends. This cannot be undone.`;
+  ask("Drain this gateway?", text, "Drain", "drain");
 });
 byId("pause").addEventListener("click", () => {
   page.paused = !page.paused;

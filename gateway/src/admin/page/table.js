@@ -4,160 +4,139 @@ import { html, svg, put, set, quantity, bar } from "./dom.js";
 import { path, peak } from "./history.js";
 import * as format from "./format.js";
 
+const HEAD = 35;
 const ROW = 38;
 const ROWS_IN_SIGHT = 16;
 const SPARE = 4;
 const CURVE = [112, 26];
 
-// Each column: its key, heads, width, the value that it is sorted by, and what fills one cell of it: `cell` gets the element and
-// gives a function that shows a session there.
+// Each column: its head, its width, the value that it is sorted by, and `cell`, which gets an element of it and gives a function
+// that shows a session there.
 const COLUMNS = {
   id: { head: "ID", width: 104, value: (s) => s.info.id, cell: identity },
   peer: { head: "Address", width: 178, value: (s) => s.info.peer ?? "", cell: address },
-  conns: { head: "Conns", width: 74, hint: "virtual connections that are open", value: (s) => s.info.conns, cell: figure((s) => format.count(s.info.conns)), number: true },
-  toMessages: { head: "→ msg", width: 104, hint: "messages to it", value: (s) => s.rates.toMessages, cell: figure((s) => format.perSecond(s.rates.toMessages)), number: true, tone: "to" },
-  toBytes: { head: "→ bytes", width: 116, hint: "bytes to it", value: (s) => s.rates.toBytes, cell: figure((s) => format.bytesPerSecond(s.rates.toBytes)), number: true, tone: "to" },
-  fromMessages: { head: "← msg", width: 104, hint: "messages from it", value: (s) => s.rates.fromMessages, cell: figure((s) => format.perSecond(s.rates.fromMessages)), number: true, tone: "from" },
-  fromBytes: { head: "← bytes", width: 116, hint: "bytes from it", value: (s) => s.rates.fromBytes, cell: figure((s) => format.bytesPerSecond(s.rates.fromBytes)), number: true, tone: "from" },
-  queue: { head: "Queue", width: 148, hint: "what waits for it, of its limit", value: (s) => s.fill + (s.info.blocked ? 1e-9 : 0), cell: queue },
+  conns: number("Conns", 74, "virtual connections that are open", (s) => s.info.conns, format.count),
+  toMessages: number("→ msg", 104, "messages to it", (s) => s.rates.toMessages, format.perSecond),
+  toBytes: number("→ bytes", 116, "bytes to it", (s) => s.rates.toBytes, format.bytesPerSecond),
+  fromMessages: number("← msg", 104, "messages from it", (s) => s.rates.fromMessages, format.perSecond),
+  fromBytes: number("← bytes", 116, "bytes from it", (s) => s.rates.fromBytes, format.bytesPerSecond),
+  queue: { head: "Queue", width: 148, hint: "what waits for it, of its limit", value: (s) => s.fill, cell: queue },
   curve: { head: "Last minutes", width: 128, hint: "bytes to it and from it, up to five minutes", cell: curve },
-  age: { head: "Age", width: 100, value: (s) => s.info.age_s, cell: figure((s) => [format.duration(s.info.age_s), ""]), number: true },
+  age: number("Age", 100, "since it connected", (s) => s.info.age_s, (age) => [format.duration(age), ""]),
   close: { head: "", width: 40, cell: closer },
 };
 
-export class Table {
-  #columns;
-  #sort = null;
-  #down = false;
-  #box;
-  #heads = new Map();
-  #rows = [];
-  #body = html("tbody");
-  #above = html("td");
-  #below = html("td");
-  #none;
-  #all = [];
-  #shown = [];
-  #words = "";
-  #onClose;
-  #clock = null;
-  #frame = 0;
-  #top = 0;
-  #table;
+// A table in `parent`, of these keys of COLUMNS. `sort` is the key that it is sorted by at first; without one it keeps the order
+// that it is given, and cannot be sorted.
+export function createTable(parent, { columns: keys, label, none, sort, onClose }) {
+  const columns = keys.map((key) => ({ key, ...COLUMNS[key] }));
+  const body = html("tbody");
+  const [above, below] = [html("td"), html("td")];
+  const heads = new Map();
+  const rows = [];
+  let down = false;
+  let all = [];
+  let shown = [];
+  let words = [];
+  let clock = null;
+  let top = 0;
+  let frame = 0;
 
-  // `columns`: keys of COLUMNS. `sort`: the key that it is sorted by at first; without one it keeps the order that it is given.
-  constructor(parent, { columns, label, none, sort, onClose }) {
-    this.#columns = columns.map((key) => ({ key, ...COLUMNS[key] }));
-    this.#onClose = onClose;
-    const width = this.#columns.reduce((sum, column) => sum + column.width, 0);
-    const cols = html("colgroup", {}, ...this.#columns.map((column) => html("col", { width: String(column.width) })));
-    const heads = html("tr", {}, ...this.#columns.map((column) => this.#head(column, sort !== undefined)));
-    const gap = (cell) => {
-      cell.colSpan = this.#columns.length;
-      return html("tbody", { class: "gap", "aria-hidden": "true" }, html("tr", {}, cell));
-    };
-    const table = (this.#table = html("table", { "aria-label": label }, cols, html("thead", {}, heads), gap(this.#above), this.#body, gap(this.#below)));
-    table.style.minWidth = `${width}px`;
-    this.#box = html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
-    this.#box.style.maxHeight = `${(ROWS_IN_SIGHT + 0.5) * ROW + 34}px`;
-    this.#none = html("p", { class: "none" }, none);
-    this.#box.addEventListener("scroll", () => {
-      this.#top = this.#box.scrollTop;
-      this.#frame ||= requestAnimationFrame(() => this.#draw());
-    });
-    parent.append(this.#box, this.#none);
-    if (sort) this.#sortBy(sort, false);
-  }
+  const cols = columns.map((column) => html("col", { width: column.width }));
+  const gap = (cell) => html("tbody", { class: "gap", "aria-hidden": true }, html("tr", {}, cell));
+  const head = html("thead", {}, html("tr", {}, ...columns.map(createHead)));
+  const table = html("table", { "aria-label": label }, html("colgroup", {}, ...cols), head, gap(above), body, gap(below));
+  const box = html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
+  const nobody = html("p", { class: "none" }, none);
+  above.colSpan = below.colSpan = columns.length;
+  table.style.minWidth = `${columns.reduce((sum, column) => sum + column.width, 0)}px`;
+  box.addEventListener("scroll", () => {
+    top = box.scrollTop;
+    frame ||= requestAnimationFrame(draw);
+  });
+  parent.append(box, nobody);
+  markSort();
 
-  // Shows these sessions; `clock` says where their curves end, and how long they are.
-  show(sessions, clock) {
-    this.#all = sessions;
-    this.#clock = clock;
-    this.#choose();
-  }
-
-  // Shows those only whose ID or address has all of these words.
-  filter(words) {
-    this.#words = words.trim().toLowerCase();
-    this.#box.scrollTop = 0;
-    this.#top = 0;
-    this.#choose();
-  }
-
-  get shown() {
-    return this.#shown.length;
-  }
-
-  #head(column, sortable) {
-    const head = html("th", { scope: "col", class: classes(column) });
-    if (column.hint) head.title = column.hint;
-    if (sortable && column.value) {
+  function createHead(column) {
+    const cell = html("th", { scope: "col", class: classes(column), title: column.hint ?? "" }, column.head);
+    if (sort && column.value) {
       const button = html("button", { type: "button" }, column.head);
       button.addEventListener("click", () => {
-        this.#sortBy(column.key, this.#sort === column.key ? !this.#down : Boolean(column.number || column.key === "queue"));
-        this.#choose();
+        down = sort === column.key ? !down : column.isNumber || column.key === "queue";
+        sort = column.key;
+        markSort();
+        choose();
       });
-      head.append(button);
-      this.#heads.set(column.key, head);
-    } else {
-      head.append(column.head || html("span", { class: "unseen" }, "Close"));
+      cell.replaceChildren(button);
+      heads.set(column.key, cell);
     }
-    return head;
+    return cell;
   }
 
-  #sortBy(key, down) {
-    this.#sort = key;
-    this.#down = down;
-    for (const [name, head] of this.#heads) {
-      set(head, "aria-sort", name === key ? (down ? "descending" : "ascending") : null);
-    }
+  function markSort() {
+    for (const [key, cell] of heads) set(cell, "aria-sort", key === sort ? (down ? "descending" : "ascending") : null);
   }
 
-  #choose() {
-    const words = this.#words.split(/\s+/).filter(Boolean);
-    const has = (s) => words.every((word) => String(s.info.id).includes(word) || (s.info.peer ?? "").toLowerCase().includes(word));
-    this.#shown = words.length ? this.#all.filter(has) : this.#all.slice();
-    if (this.#sort) {
-      const { value } = COLUMNS[this.#sort];
-      const sign = this.#down ? -1 : 1;
+  function choose() {
+    const has = (s) => words.every((word) => `#${s.info.id}` === word || `${s.info.id} ${(s.info.peer ?? "").toLowerCase()}`.includes(word));
+    shown = all.filter(has);
+    if (sort) {
+      const { value } = COLUMNS[sort];
+      const sign = down ? -1 : 1;
       // Sessions that are equal keep the order of their IDs, or rows would jump.
-      this.#shown.sort((a, b) => sign * compare(value(a), value(b)) || a.info.id - b.info.id);
+      shown.sort((a, b) => sign * compare(value(a), value(b)) || a.info.id - b.info.id);
     }
-    this.#draw();
+    draw();
   }
 
-  #draw() {
-    this.#frame = 0;
-    const total = this.#shown.length;
-    this.#box.hidden = total === 0;
-    this.#none.hidden = total !== 0;
-    set(this.#table, "aria-rowcount", total + 1);
+  function draw() {
+    frame = 0;
+    const total = shown.length;
     const inSight = Math.min(total, ROWS_IN_SIGHT + 2 * SPARE);
-    const first = Math.max(0, Math.min(Math.floor(this.#top / ROW) - SPARE, total - inSight));
-    while (this.#rows.length < inSight) this.#rows.push(this.#row());
-    while (this.#rows.length > inSight) this.#rows.pop().element.remove();
-    this.#rows.forEach((row, index) => {
-      row.session = this.#shown[first + index];
+    const first = Math.max(0, Math.min(Math.floor(top / ROW) - SPARE, total - inSight));
+    box.hidden = !total;
+    nobody.hidden = total > 0;
+    while (rows.length < inSight) rows.push(createRow());
+    while (rows.length > inSight) rows.pop().element.remove();
+    rows.forEach((row, index) => {
+      row.session = shown[first + index];
       set(row.element, "aria-rowindex", first + index + 2);
       set(row.element, "class", row.session.info.blocked ? "blocked" : null);
-      for (const show of row.cells) show(row.session, this.#clock);
+      for (const show of row.cells) show(row.session, clock);
     });
-    height(this.#above, first * ROW);
-    height(this.#below, (total - inSight - first) * ROW);
+    set(table, "aria-rowcount", total + 1);
+    height(box, HEAD + Math.min(total, ROWS_IN_SIGHT + 0.5) * ROW);
+    height(above, first * ROW);
+    height(below, (total - inSight - first) * ROW);
   }
 
-  #row() {
+  function createRow() {
     const row = { session: null };
-    const cells = this.#columns.map((column) => html("td", { class: classes(column) }));
-    row.cells = this.#columns.map((column, index) => column.cell(cells[index], () => this.#onClose(row.session)));
-    row.element = html("tr", {}, ...cells);
-    this.#body.append(row.element);
+    const cells = columns.map((column) => html("td", { class: classes(column) }));
+    row.cells = columns.map((column, index) => column.cell(cells[index], () => onClose(row.session)));
+    row.element = body.appendChild(html("tr", {}, ...cells));
     return row;
   }
+
+  return {
+    // Shows these sessions; the clock says where their curves end, and how long they are.
+    show(sessions, now) {
+      all = sessions;
+      clock = now;
+      choose();
+    },
+    // Shows those only whose ID or address has all of these words; #12 is the one whose ID is 12.
+    filter(text) {
+      words = text.toLowerCase().split(/\s+/).filter(Boolean);
+      top = box.scrollTop = 0;
+      choose();
+    },
+    count: () => shown.length,
+  };
 }
 
 function classes(column) {
-  return [column.key, column.number && "number", column.tone].filter(Boolean).join(" ");
+  return column.key + (column.isNumber ? " number" : "");
 }
 
 // Numbers that are not known yet come last.
@@ -166,16 +145,18 @@ function compare(a, b) {
   return (Number.isFinite(a) ? a : -1) - (Number.isFinite(b) ? b : -1);
 }
 
-function height(cell, pixels) {
+function height(element, pixels) {
   const value = `${Math.max(0, pixels)}px`;
-  if (cell.style.height !== value) cell.style.height = value;
+  if (element.style.height !== value) element.style.height = value;
 }
 
-function figure(of) {
-  return (cell) => {
-    const show = quantity(cell);
-    return (session) => show(of(session));
+// A column of numbers.
+function number(head, width, hint, value, words) {
+  const cell = (element) => {
+    const show = quantity(element);
+    return (session) => show(words(value(session)));
   };
+  return { head, width, hint, value, cell, isNumber: true };
 }
 
 function identity(cell) {

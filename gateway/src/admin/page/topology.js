@@ -8,191 +8,178 @@ const ALONE = 12;
 const BUSIEST = 8;
 const WIDEST_LANE = 15;
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
 const rateText = (value) => format.text(format.bytesPerSecond(value));
-const countText = (value, one, many) => `${format.text(format.count(value))} ${value === 1 ? one : many}`;
 
-export class Topology {
-  #model = null;
-  #width = 0;
-  #onPick;
-  #root = svg("svg", { role: "img" });
-  #lanes = svg("g");
-  #nodes = svg("g");
-  #trunk = new Lanes(this.#lanes);
-  #clients = new Card(this.#nodes, "clients");
-  #gateway = new Card(this.#nodes, "gateway");
-  #none = new Card(this.#nodes, "absent");
-  #servers = new Map();
-  #chosen = new Set();
-  #clientDots = new Dots();
-  #serverDots = new Dots();
+// The picture in `parent`. `onPick` is called with the ID of a server that was clicked. Gives what shows a model in it.
+export function createTopology(parent, onPick) {
+  const lanes = svg("g");
+  const nodes = svg("g");
+  const root = svg("svg", { role: "img" }, lanes, nodes);
+  const trunk = new Lanes(lanes);
+  const clients = new Card(nodes, "clients");
+  const gateway = new Card(nodes, "gateway");
+  const nobody = new Card(nodes, "absent");
+  const clientDots = new Dots(() => {});
+  const serverDots = new Dots(onPick);
+  const servers = new Map();
+  let chosen = new Set();
+  let model = null;
+  let plan = { width: 0 };
 
-  // `onPick` is called with the ID of a server that was clicked.
-  constructor(parent, onPick) {
-    this.#onPick = onPick;
-    this.#serverDots.onPick = onPick;
-    this.#root.append(this.#lanes, this.#nodes);
-    parent.append(this.#root, this.#clientDots.element, this.#serverDots.element);
-    new ResizeObserver(([{ contentRect }]) => {
-      this.#width = Math.floor(contentRect.width);
-      this.#draw();
-    }).observe(parent);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
-  }
+  parent.append(root, clientDots.element, serverDots.element);
+  new ResizeObserver(([{ contentRect }]) => {
+    plan = { width: Math.floor(contentRect.width) };
+    draw();
+  }).observe(parent);
+  dark.addEventListener("change", draw);
 
-  show(model) {
-    this.#model = model;
-    this.#draw();
-  }
-
-  #draw() {
-    if (!this.#model || !this.#width) return;
-    const { alone, others } = this.#choose(this.#model.servers);
-    const plan = arrange(this.#width, alone.length, others.length);
-    set(this.#root, "width", plan.width);
-    set(this.#root, "height", plan.height);
-    this.#drawClients(plan);
-    this.#drawGateway(plan);
-    this.#drawServers(plan, alone, others);
-    this.#drawDots(plan, others);
-    const { rates, status } = this.#model;
-    const ends = `${format.grouped(status.now.clients)} clients, this gateway, ${format.grouped(status.now.servers)} servers`;
-    set(this.#root, "aria-label", `${ends}; ${rateText(rates.toBytes)} to servers, ${rateText(rates.fromBytes)} to clients`);
+  function draw() {
+    if (!model || !plan.width) return;
+    const { alone, others } = choose();
+    plan = arrange(plan.width, alone.length, others.length);
+    set(root, "width", plan.width);
+    set(root, "height", plan.height);
+    drawClients(plan.clients, plan.gateway);
+    drawGateway(plan.gateway);
+    drawServers(alone, others);
+    const { rates, status: { now } } = model;
+    const ends = `${format.many(now.clients, "client")}, this gateway, ${format.many(now.servers, "server")}`;
+    set(root, "aria-label", `${ends}; ${rateText(rates.toBytes)} to servers, ${rateText(rates.fromBytes)} to clients`);
   }
 
   // Who gets a lane of its own: all, as long as they are few; else those in trouble and the busiest. One that has a lane keeps it
   // until another one is clearly busier.
-  #choose(servers) {
-    if (servers.length <= ALONE) {
-      this.#chosen.clear();
-      return { alone: sorted(servers), others: [] };
-    }
-    const rank = (s) => (s.info.blocked ? 1e15 : 0) + (s.busy || 0) * (this.#chosen.has(s.info.id) ? 1.3 : 1);
-    const ranked = servers.map((s) => [rank(s), s]).sort((a, b) => b[0] - a[0] || a[1].info.id - b[1].info.id);
-    const alone = ranked.slice(0, BUSIEST).map(([, s]) => s);
-    this.#chosen = new Set(alone.map((s) => s.info.id));
-    return { alone: sorted(alone), others: sorted(ranked.slice(BUSIEST).map(([, s]) => s)) };
+  function choose() {
+    if (model.servers.length <= ALONE) return { alone: sorted(model.servers), others: [] };
+    const rank = (s) => (s.info.blocked ? 1e15 : 0) + (s.busy || 0) * (chosen.has(s.info.id) ? 1.3 : 1);
+    const ranked = model.servers.map((s) => [rank(s), s]).sort((a, b) => b[0] - a[0] || a[1].info.id - b[1].info.id).map(([, s]) => s);
+    const alone = ranked.slice(0, BUSIEST);
+    chosen = new Set(alone.map((s) => s.info.id));
+    return { alone: sorted(alone), others: sorted(ranked.slice(BUSIEST)) };
   }
 
-  #drawClients({ clients: card, gateway, narrow }) {
-    const { rates, slowest, status } = this.#model;
+  function drawClients(box, next) {
+    const { rates, slowest, status: { now } } = model;
     const stuck = slowest.filter((s) => s.info.blocked).length;
-    const x = card.x + 14;
-    this.#clients.place(card);
-    this.#clients.line(0, status.now.clients === 1 ? "client" : "clients", "name", x, card.y + 24);
-    this.#clients.line(1, format.text(format.count(status.now.clients)), "large", x, card.y + 50);
-    this.#clients.line(2, stuck ? `▪ ${stuck}${narrow ? "" : takeNothing(stuck)}` : "", "trouble", x, card.y + card.height - 13);
-    this.#clientDots.place(x, card.y + 64, card.width - 28, card.height - 78 - (stuck ? 20 : 0));
-    this.#clientDots.draw(status.now.clients, (index) => (index < stuck ? -1 : 0.5));
+    const x = box.x + 14;
+    clients.place(box);
+    clients.line(0, now.clients === 1 ? "client" : "clients", "name", x, box.y + 24);
+    clients.line(1, format.text(format.count(now.clients)), "large", x, box.y + 50);
+    clients.line(2, stuckText(stuck), "trouble", x, box.y + box.height - 13);
+    clientDots.place(x, box.y + 64, box.width - 28, box.height - 78 - (stuck ? 20 : 0));
+    clientDots.draw(now.clients, (index) => (index < stuck ? -1 : 0.5));
 
-    const y = gateway.y + gateway.height / 2;
+    const y = next.y + next.height / 2;
+    const [left, right] = [box.x + box.width, next.x];
     const [to, from] = laneWidths(rates, rates);
-    const [left, right] = [card.x + card.width, gateway.x];
-    this.#trunk.draw(left, y, right, y, to, from, rates, false);
-    this.#trunk.line(0, narrow ? "" : `→ ${rateText(rates.toBytes)}`, "rate to middle", (left + right) / 2, y - to - 9);
-    this.#trunk.line(1, narrow ? "" : `← ${rateText(rates.fromBytes)}`, "rate from middle", (left + right) / 2, y + from + 18);
+    trunk.draw(left, y, right, y, to, from, rates);
+    trunk.line(0, plan.narrow ? "" : `→ ${rateText(rates.toBytes)}`, "rate to middle", (left + right) / 2, y - to - 9);
+    trunk.line(1, plan.narrow ? "" : `← ${rateText(rates.fromBytes)}`, "rate from middle", (left + right) / 2, y + from + 18);
   }
 
-  #drawGateway({ gateway: card, narrow }) {
-    const { gateway, now } = this.#model.status;
-    const x = card.x + card.width / 2;
-    const y = card.y + card.height / 2;
+  function drawGateway(box) {
+    const { now } = model.status;
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
     const used = now.max_buffered_bytes > 0 ? now.buffered_bytes / now.max_buffered_bytes : 0;
-    this.#gateway.place(card, gateway.draining ? "draining" : "");
-    this.#gateway.line(0, "gateway", "name middle", x, y - 24);
-    this.#gateway.line(1, format.text(format.count(now.conns)), "large middle", x, y + 3);
-    this.#gateway.line(2, narrow ? "conns" : now.conns === 1 ? "connection" : "connections", "small middle", x, y + 19);
-    this.#gateway.gauge(card.x + 14, y + 34, card.width - 28, 5, used);
-    this.#gateway.line(3, `${format.percent(used)}${narrow ? "" : " buffered"}`, "small middle", x, y + 55);
+    gateway.place(box, model.status.gateway.draining ? "draining" : "");
+    gateway.line(0, "gateway", "name middle", x, y - 24);
+    gateway.line(1, format.text(format.count(now.conns)), "large middle", x, y + 3);
+    gateway.line(2, plan.narrow ? "conns" : now.conns === 1 ? "connection" : "connections", "small middle", x, y + 19);
+    gateway.gauge(box.x + 14, y + 34, box.width - 28, 5, used);
+    gateway.line(3, `${format.percent(used)}${plan.narrow ? "" : " buffered"}`, "small middle", x, y + 55);
   }
 
-  #drawServers(plan, alone, others) {
-    const rows = alone.map((s) => ({ key: s.info.id, rates: s.rates, session: s }));
-    if (others.length) rows.push({ key: "others", rates: sum(others), session: null });
+  function drawServers(alone, others) {
+    const rows = alone.map((session) => ({ key: session.info.id, rates: session.rates, session }));
+    if (others.length) rows.push({ key: "others", rates: sum(others) });
     // Lanes leave the gateway one below the other, in the order of the servers, so that none crosses another.
-    const widths = rows.map((row) => laneWidths(row.rates, this.#model.rates));
-    const needed = widths.reduce((total, [to, from]) => total + to + from + 2, 0);
-    const gap = Math.min(16, (plan.gateway.height - 24 - needed) / Math.max(1, rows.length));
-    let y = plan.gateway.y + (plan.gateway.height - needed - gap * rows.length) / 2;
-    const gone = new Set(this.#servers.keys());
+    const from = plan.gateway;
+    const widths = rows.map((row) => laneWidths(row.rates, model.rates));
+    const needed = widths.reduce((total, [there, back]) => total + there + back + 2, 0);
+    const gap = Math.min(16, (from.height - 24 - needed) / rows.length);
+    let y = from.y + (from.height - needed - gap * rows.length) / 2;
+    const gone = new Set(servers.keys());
     rows.forEach(({ key, rates, session }, index) => {
-      const [to, from] = widths[index];
       const box = plan.rows[index];
-      const { card, lanes } = this.#server(key);
+      const tall = widths[index][0] + widths[index][1] + 2 + gap;
+      const stuck = session?.info.blocked;
+      const node = server(key);
       gone.delete(key);
-      const start = y + (to + from + 2 + gap) / 2;
-      y += to + from + 2 + gap;
-      lanes.draw(plan.gateway.x + plan.gateway.width, start, box.x, box.y + (session ? box.height / 2 : 20), to, from, rates, session?.info.blocked);
-      card.place(box, session?.info.blocked ? "blocked" : "");
-      if (session) this.#drawServer(card, box, session, plan.narrow);
-      else this.#drawOthers(card, box, others, plan.narrow);
-      const below = box.y + (session ? 32 : 36);
-      const beside = box.y + (session ? box.height / 2 + 4.5 : 24);
-      if (plan.narrow) {
-        card.line(2, rateText(rates.toBytes).replace("/s", ""), "rate to", box.x + 10, below);
-        card.line(3, rateText(rates.fromBytes).replace("/s", ""), "rate from end", box.x + box.width - 10, below);
-      } else {
-        card.line(2, `→ ${rateText(rates.toBytes)}`, "rate to end", box.x + box.width - 106, beside);
-        card.line(3, `← ${rateText(rates.fromBytes)}`, "rate from end", box.x + box.width - 12, beside);
-      }
+      node.lanes.draw(from.x + from.width, y + tall / 2, box.x, box.y + (session ? box.height / 2 : 20), ...widths[index], rates, stuck);
+      y += tall;
+      node.card.place(box, stuck ? "blocked" : "");
+      if (session) drawServer(node.card, box, session);
+      else drawOthers(node.card, box, others);
+      drawRates(node.card, box, rates, session);
     });
     for (const key of gone) {
-      const { card, lanes } = this.#servers.get(key);
-      card.remove();
-      lanes.remove();
-      this.#servers.delete(key);
+      servers.get(key).card.element.remove();
+      servers.get(key).lanes.element.remove();
+      servers.delete(key);
     }
-    this.#drawNone(plan, rows.length === 0);
+    serverDots.element.hidden = !others.length;
+    drawNobody(plan.rows[0], !rows.length);
   }
 
-  #drawServer(card, box, { info, fill }, narrow) {
-    const y = narrow ? box.y + 16 : box.y + box.height / 2 + 4.5;
+  function drawServer(card, box, { info, fill }) {
     card.title(`Server ${info.id}, ${info.peer ?? "address unknown"}, ${format.grouped(info.conns)} connections`);
-    card.line(0, `${info.blocked ? "▪ " : ""}${info.id}`, "id", box.x + (narrow ? 10 : 12), y);
-    card.line(1, narrow ? "" : countText(info.conns, "conn", "conns"), "small end", box.x + 140, y);
+    card.line(0, `${info.blocked ? "▪ " : ""}${info.id}`, "id", box.x + 11, box.y + (plan.narrow ? 16 : 20.5));
+    card.line(1, plan.narrow ? "" : format.many(info.conns, "conn"), "small end", box.x + 140, box.y + 20.5);
     card.gauge(box.x + 9, box.y + box.height - 3.5, box.width - 18, 2, fill);
   }
 
-  #drawOthers(card, box, others, narrow) {
+  // All others in one: brighter dots for those where more runs.
+  function drawOthers(card, box, others) {
     const stuck = others.filter((s) => s.info.blocked).length;
-    card.line(0, `and ${countText(others.length, "other", "others")}`, "id", box.x + (narrow ? 10 : 12), box.y + (narrow ? 18 : 24));
-    card.line(1, stuck ? `▪ ${stuck}${takeNothing(stuck)}` : "", "trouble", box.x + 12, box.y + box.height - 10);
-  }
-
-  #drawNone(plan, none) {
-    const box = plan.rows[0];
-    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
-    this.#none.hide(!none);
-    this.#none.place(box);
-    this.#none.line(0, plan.narrow ? "no server" : "no server yet", "name middle", x, y + (plan.narrow ? 4 : -3));
-    this.#none.line(1, plan.narrow ? "" : `they connect to ${this.#model.status.gateway.server_addr}`, "small middle", x, y + 15);
-  }
-
-  // Dots are brighter the more runs there.
-  #drawDots(plan, others) {
-    this.#serverDots.element.hidden = !others.length;
-    if (!others.length) return;
-    const box = plan.rows[plan.rows.length - 1];
     const top = plan.narrow ? 46 : 38;
-    const bottom = others.some((s) => s.info.blocked) ? 30 : 12;
     const most = others.reduce((max, s) => Math.max(max, s.busy || 0), 0);
-    this.#serverDots.sessions = others;
-    this.#serverDots.place(box.x + 12, box.y + top, box.width - 24, box.height - top - bottom);
-    this.#serverDots.draw(others.length, (index) => {
+    card.line(0, `and ${format.many(others.length, "other")}`, "id", box.x + 11, box.y + (plan.narrow ? 18 : 24));
+    card.line(1, stuckText(stuck), "trouble", box.x + 11, box.y + box.height - 10);
+    serverDots.sessions = others;
+    serverDots.place(box.x + 11, box.y + top, box.width - 22, box.height - top - (stuck ? 30 : 12));
+    serverDots.draw(others.length, (index) => {
       const { info, busy } = others[index];
       return info.blocked ? -1 : busy > 0 ? 0.1 + 0.9 * Math.sqrt(busy / most) : 0;
     });
   }
 
-  #server(key) {
-    let node = this.#servers.get(key);
-    if (!node) {
-      node = { card: new Card(this.#nodes, key === "others" ? "others" : "server"), lanes: new Lanes(this.#lanes) };
-      if (key !== "others") node.card.button(`Show server ${key} in the table`, () => this.#onPick(key));
-      this.#servers.set(key, node);
+  function drawRates(card, box, { toBytes, fromBytes }, session) {
+    const right = box.x + box.width - 11;
+    if (plan.narrow) {
+      const y = box.y + (session ? 32 : 36);
+      card.line(2, format.text(format.bytes(toBytes)), "rate to", box.x + 11, y);
+      card.line(3, format.text(format.bytes(fromBytes)), "rate from end", right, y);
+    } else {
+      const y = box.y + (session ? 20.5 : 24);
+      card.line(2, `→ ${rateText(toBytes)}`, "rate to end", right - 94, y);
+      card.line(3, `← ${rateText(fromBytes)}`, "rate from end", right, y);
     }
-    return node;
   }
+
+  function drawNobody(box, none) {
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    set(nobody.element, "visibility", none ? null : "hidden");
+    nobody.place(box);
+    nobody.line(0, "no server yet", "name middle", x, y - 3);
+    nobody.line(1, plan.narrow ? "" : `they connect to ${model.status.gateway.server_addr}`, "small middle", x, y + 15);
+  }
+
+  function server(key) {
+    if (!servers.has(key)) {
+      const card = new Card(nodes, key === "others" ? "others" : "server");
+      if (key !== "others") card.button(`Show server ${key} in the table`, () => onPick(key));
+      servers.set(key, { card, lanes: new Lanes(lanes) });
+    }
+    return servers.get(key);
+  }
+
+  const stuckText = (number) => (number ? `▪ ${number}${plan.narrow ? "" : number === 1 ? " takes nothing" : " take nothing"}` : "");
+
+  return (next) => {
+    model = next;
+    draw();
+  };
 }
 
 // Where everything is, in pixels.
@@ -238,8 +225,6 @@ function sorted(servers) {
   return servers.slice().sort((a, b) => a.info.id - b.info.id);
 }
 
-const takeNothing = (number) => (number === 1 ? " takes nothing" : " take nothing");
-
 // Shapes and lines of text that come and go together.
 class Group {
   #lines = [];
@@ -256,14 +241,6 @@ class Group {
     set(line, "x", x.toFixed(1));
     set(line, "y", y.toFixed(1));
     put(line, words);
-  }
-
-  hide(hidden) {
-    set(this.element, "visibility", hidden ? "hidden" : null);
-  }
-
-  remove() {
-    this.element.remove();
   }
 }
 
@@ -295,7 +272,7 @@ class Lanes extends Group {
 
 class Card extends Group {
   #kind;
-  #box = svg("rect", { rx: 9 });
+  #box = svg("rect", { class: "box", rx: 9 });
   #gauge = null;
   #title = null;
 
@@ -342,30 +319,33 @@ function rect(element, x, y, width, height) {
 
 // A field of dots, as large as there is room for; where they are too many, each stands for several.
 class Dots {
-  element = html("canvas", { "aria-hidden": "true" });
+  element = html("canvas", { "aria-hidden": true });
   sessions = [];
-  onPick = () => {};
   #width = 0;
   #height = 0;
   #pitch = 1;
   #columns = 1;
   #each = 1;
 
-  constructor() {
+  constructor(onPick) {
+    const at = ({ offsetX, offsetY }) => {
+      const column = Math.floor(offsetX / this.#pitch);
+      const row = Math.floor(offsetY / this.#pitch);
+      return column < this.#columns ? this.sessions[(row * this.#columns + column) * this.#each]?.info : undefined;
+    };
     this.element.addEventListener("mousemove", (event) => {
-      const info = this.#at(event)?.info;
+      const info = at(event);
       this.element.title = info ? `Server ${info.id}, ${info.peer ?? "address unknown"}` : "";
     });
     this.element.addEventListener("click", (event) => {
-      const session = this.#at(event);
-      if (session) this.onPick(session.info.id);
+      const info = at(event);
+      if (info) onPick(info.id);
     });
   }
 
   place(left, top, width, height) {
-    const { style } = this.element;
     for (const [name, pixels] of Object.entries({ left, top, width, height })) {
-      if (style[name] !== `${pixels}px`) style[name] = `${pixels}px`;
+      if (this.element.style[name] !== `${pixels}px`) this.element.style[name] = `${pixels}px`;
     }
     [this.#width, this.#height] = [width, height];
   }
@@ -373,55 +353,47 @@ class Dots {
   // `tone(index)`: from 0 to 1, or -1 for one in trouble.
   draw(total, tone) {
     const canvas = this.element;
-    const scale = devicePixelRatio || 1;
-    const [width, height] = [Math.round(this.#width * scale), Math.round(this.#height * scale)];
-    if (canvas.width !== width) canvas.width = width;
-    if (canvas.height !== height) canvas.height = height;
-    const context = canvas.getContext("2d");
-    context.setTransform(scale, 0, 0, scale, 0, 0);
-    context.clearRect(0, 0, this.#width, this.#height);
+    const scale = devicePixelRatio;
+    // This clears it too.
+    canvas.width = Math.round(this.#width * scale);
+    canvas.height = Math.round(this.#height * scale);
     if (!total) return;
     this.#fit(total);
+    const context = canvas.getContext("2d");
+    context.scale(scale, scale);
     const count = Math.ceil(total / this.#each);
     const size = this.#pitch - Math.max(1, this.#pitch * 0.22);
-    const dot = (index) => context.fillRect((index % this.#columns) * this.#pitch, Math.floor(index / this.#columns) * this.#pitch, size, size);
     const [idle, busy, trouble] = colours(canvas);
-    const stuck = [];
-    context.fillStyle = idle;
-    for (let index = 0; index < count; index += 1) dot(index);
-    context.fillStyle = busy;
+    const dot = (index, colour, alpha) => {
+      context.fillStyle = colour;
+      context.globalAlpha = alpha;
+      context.fillRect((index % this.#columns) * this.#pitch, Math.floor(index / this.#columns) * this.#pitch, size, size);
+    };
     for (let index = 0; index < count; index += 1) {
       const value = tone(index * this.#each);
-      if (value < 0) stuck.push(index);
-      if (value > 0) {
-        context.globalAlpha = value;
-        dot(index);
-      }
+      dot(index, value < 0 ? trouble : idle, 1);
+      if (value > 0) dot(index, busy, value);
     }
-    context.globalAlpha = 1;
-    context.fillStyle = trouble;
-    stuck.forEach(dot);
   }
 
+  // The largest pitch at which there is room for all; below 4 pixels, two share a dot.
   #fit(total) {
-    const fits = (pitch, count) => Math.floor(this.#width / pitch) * Math.floor(this.#height / pitch) >= count;
     for (this.#each = 1; ; this.#each *= 2) {
-      const count = Math.ceil(total / this.#each);
-      this.#pitch = 13;
-      while (this.#pitch >= 4 && !fits(this.#pitch, count)) this.#pitch -= 0.5;
-      if (this.#pitch >= 4 || this.#each >= total) break;
+      for (this.#pitch = 13; this.#pitch >= 4; this.#pitch -= 0.5) {
+        this.#columns = Math.floor(this.#width / this.#pitch);
+        if (this.#columns * Math.floor(this.#height / this.#pitch) >= total / this.#each) return;
+      }
+      if (this.#each > total) return;
     }
-    this.#columns = Math.max(1, Math.floor(this.#width / this.#pitch));
-  }
-
-  #at({ offsetX, offsetY }) {
-    const column = Math.floor(offsetX / this.#pitch);
-    if (column >= this.#columns) return undefined;
-    return this.sessions[(Math.floor(offsetY / this.#pitch) * this.#columns + column) * this.#each];
   }
 }
 
+// Asked for once in each scheme, for the answer costs a layout.
+const known = new Map();
 function colours(element) {
-  const style = getComputedStyle(element);
-  return ["--dot", "--to", "--critical"].map((name) => style.getPropertyValue(name));
+  if (!known.has(dark.matches)) {
+    const { color, caretColor, outlineColor } = getComputedStyle(element);
+    known.set(dark.matches, [color, caretColor, outlineColor]);
+  }
+  return known.get(dark.matches);
 }
