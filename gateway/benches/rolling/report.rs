@@ -92,7 +92,7 @@ impl<'a> Report<'a> {
         println!(
             "\n{:<22} {:>8} {:>7} {:>8} {:>11} {:>11} {:>5} {:>9} {:>8} {:>5}",
             "",
-            "clients",
+            "sessions",
             "at once",
             "ended in",
             "accepted",
