@@ -202,7 +202,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// One write; `false` if there is nothing to write.
+    /// One write; `false` if there is nothing to write, and nothing waits inside of the stream.
     fn poll_write<S: Stream>(
         &mut self,
         stream: &mut S,
@@ -212,7 +212,8 @@ impl Batch {
         if self.bytes.is_empty() {
             let mut shared = link.lock();
             if shared.out.is_empty() {
-                return Poll::Ready(Ok(false));
+                drop(shared);
+                return Pin::new(stream).poll_flush(cx).map_ok(|()| false);
             }
             shared.out.take(&mut self.bytes);
         }

@@ -124,7 +124,8 @@ impl Server {
                     hello.extend_from_slice(ask(Extensions::CLIENT_ADDR).as_ref());
                 }
                 // In one go: the gateway is to read the question before a client finds the server.
-                stream.write_all(&hello).await
+                stream.write_all(&hello).await?;
+                stream.flush().await
             };
             answered.await.map_err(|error| ConnectError::Handshake { addr: addr.to_owned(), error })?;
             Ok(stream)

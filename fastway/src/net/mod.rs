@@ -6,9 +6,12 @@
 //!
 //! - [`TcpNetwork`]: tokio's TCP, for production.
 //! - [`MemoryNetwork`]: pipes inside one process, for tests; works with tokio's paused time.
+//! - `tls::TlsNetwork`: any other one, encrypted; with the feature `tls`.
 
 mod memory;
 mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -105,7 +108,7 @@ pub trait Listener: Send + Sized + 'static {
 /// A connection: bytes both ways, in order.
 ///
 /// The end of the peer's bytes is a read of 0. Shutting down the writing side ([`AsyncWrite::poll_shutdown`])
-/// leaves the reading side open.
+/// leaves the reading side open. What was written may wait inside of the stream: whoever has nothing more to write flushes.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Who is at the other end.
     ///
