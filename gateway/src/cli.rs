@@ -6,6 +6,7 @@
 //! | `cli/file.rs` | the configuration file |
 //! | `cli/sources.rs` | which of flag, environment, file and default counts |
 //! | `cli/meaning.rs` | what all of it means |
+//! | `cli/tls.rs` | the certificates and keys that it names |
 //! | `cli/print.rs` | saying what is in effect |
 //! | `cli/log.rs` | the log |
 //! | `cli/process.rs` | the process around a gateway, and the signals that end it |
@@ -30,6 +31,7 @@ mod reload;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 use std::ffi::OsString;
 use std::fmt::Display;

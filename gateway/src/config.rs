@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
+use fastway::net::tls::TlsAcceptor;
 use ipnet::IpNet;
 
 use crate::access_log::AccessLog;
@@ -114,6 +115,10 @@ pub struct ClientConfig {
     /// Networks of trusted proxies. A connection from there has to begin with a header of the PROXY protocol, in which the proxy
     /// says whose it is; from elsewhere, a header is worth nothing. Empty is none. Empty.
     pub proxy_protocol: Vec<IpNet>,
+    /// Clients come over TLS, behind the header of a proxy if there is one. Without it they come over plain TCP. None.
+    pub tls: Option<TlsAcceptor>,
+    /// The whole TLS handshake of a client must be done in this time. 10 s.
+    pub tls_timeout: Duration,
 }
 
 /// The internal port.
@@ -125,7 +130,7 @@ pub struct ServerConfig {
     pub key: ServerKey,
     /// Accept an empty key on an address that other machines can reach. No.
     pub allow_no_auth: bool,
-    /// The whole handshake must be done in this time. 3 s.
+    /// The whole handshake must be done in this time, TLS included. 3 s.
     pub auth_timeout: Duration,
     /// The same as for clients. 64 KiB.
     pub buffer_bytes: usize,
@@ -137,6 +142,8 @@ pub struct ServerConfig {
     pub stall_timeout: Duration,
     /// From which networks servers may come; nobody else is even sent a challenge. Empty is from anywhere. Empty.
     pub allow: Vec<IpNet>,
+    /// Servers come over TLS, and prove inside of it that they know the key. Without it they come over plain TCP. None.
+    pub tls: Option<TlsAcceptor>,
 }
 
 impl Default for ClientConfig {
@@ -154,6 +161,8 @@ impl Default for ClientConfig {
             dial_rate: 0,
             command_rate: 0,
             proxy_protocol: Vec::new(),
+            tls: None,
+            tls_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -170,6 +179,7 @@ impl Default for ServerConfig {
             queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
             stall_timeout: Duration::from_secs(30),
             allow: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -338,6 +348,7 @@ impl Config {
         check_duration("--server-ping-interval", server.keepalive.ping_interval)?;
         check_keepalive("--server-idle-timeout", server.keepalive)?;
         not_zero("--server-auth-timeout", server.auth_timeout)?;
+        not_zero("--client-tls-timeout", client.tls_timeout)?;
         not_zero("--client-stall-timeout", client.stall_timeout)?;
         not_zero("--server-stall-timeout", server.stall_timeout)?;
         check_duration("--frame-timeout", self.frame_timeout)?;

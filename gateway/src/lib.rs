@@ -68,6 +68,7 @@
 //! | `reconfigure.rs` | other settings for a gateway that runs |
 //! | `listener.rs` | accepting, the server handshake |
 //! | `proxy.rs` | the header of a proxy in front of a client's connection |
+//! | `tls.rs` | TLS in front of a session |
 //! | `shard.rs` | how sessions begin and end on one thread |
 //! | `session.rs` | one physical connection: read, dispatch, write, the clock |
 //! | `dispatch.rs` | what each frame means |
@@ -115,6 +116,7 @@ mod shard;
 mod size;
 mod stats;
 mod sync;
+mod tls;
 
 pub use access_log::AccessLog;
 pub use config::{

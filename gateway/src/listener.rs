@@ -14,7 +14,7 @@ use fastway::net::{Listener, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{error, warn};
 
 use crate::refusal::Refusal;
@@ -119,22 +119,24 @@ impl<S: Stream> Acceptor<S> {
     }
 }
 
-/// Asks a server who it is. `None` if it does not prove it in time; the connection is to be closed then.
+/// Asks a server who it is. `None` if it does not prove it until then; the connection is to be closed in this case.
 pub(crate) async fn handshake<S: Stream>(
     stream: &mut S,
     challenge: Challenge,
+    deadline: Instant,
     shared: &Shared,
 ) -> Option<ServerId> {
     let config = &shared.config().server;
     let exchange = async {
         stream.write_all(&challenge.0).await?;
+        stream.flush().await?;
         let mut hello = [0; Hello::BYTES];
         // Frames may follow at once: not a byte more than the answer may be read here.
         stream.read_exact(&mut hello).await?;
         io::Result::Ok(Hello::decode(&hello).verify(challenge, config.key.as_bytes()))
     };
     // One deadline for all of it, or a peer could make it last by sending a byte now and then.
-    let outcome = match timeout(config.auth_timeout, exchange).await {
+    let outcome = match timeout_at(deadline, exchange).await {
         Ok(Ok(Some(id))) => return Some(id),
         Ok(Ok(None)) => {
             "the answer does not fit the key: compare the server's with --server-auth-password".into()

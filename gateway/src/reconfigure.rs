@@ -90,6 +90,8 @@ static SETTINGS: &[Setting] = &settings! {
     "--dial-rate" NewConnections client.dial_rate;
     "--command-rate" NewConnections client.command_rate;
     "--client-proxy-protocol" NewConnections client.proxy_protocol;
+    "--client-tls-cert" NewConnections client.tls;
+    "--client-tls-timeout" NewConnections client.tls_timeout;
     "--server-addr" Restart server.addr;
     "--server-auth-password" NewConnections server.key;
     "--allow-no-auth" NewConnections server.allow_no_auth;
@@ -101,6 +103,7 @@ static SETTINGS: &[Setting] = &settings! {
     "--server-send-queue-bytes" NewConnections server.queue.bytes;
     "--server-stall-timeout" NewConnections server.stall_timeout;
     "--server-allow" NewConnections server.allow;
+    "--server-tls-cert" NewConnections server.tls;
     "--max-packet-size" NewConnections max_packet;
     "--reuse-port" Restart reuse_port;
     "--frame-timeout" NewConnections frame_timeout;

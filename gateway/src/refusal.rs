@@ -13,6 +13,8 @@ pub enum Refusal {
     ClientsOfAddress,
     /// Somebody in a network of `--client-proxy-protocol` who did not begin with the header of a proxy in time.
     ProxyHeader,
+    /// Somebody with whom there was no TLS: a failed handshake, or none in time, on either port.
+    Tls,
     /// A client, since nine tenths of `--max-buffered-bytes` are used.
     BuffersTight,
     /// Whoever owed the most was cut off, since all of `--max-buffered-bytes` were used.
@@ -33,10 +35,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Clients,
         Self::ClientsOfAddress,
         Self::ProxyHeader,
+        Self::Tls,
         Self::BuffersTight,
         Self::Debt,
         Self::ServerAddress,
@@ -54,6 +57,7 @@ impl Refusal {
             Self::Clients => "clients",
             Self::ClientsOfAddress => "clients_of_address",
             Self::ProxyHeader => "proxy_header",
+            Self::Tls => "tls",
             Self::BuffersTight => "buffers_tight",
             Self::Debt => "debt",
             Self::ServerAddress => "server_address",
@@ -77,6 +81,7 @@ impl fmt::Display for Refusal {
             Self::ProxyHeader => {
                 "its address is in --client-proxy-protocol, and it did not begin with a PROXY protocol header"
             }
+            Self::Tls => "its TLS handshake failed",
             Self::BuffersTight => "nine tenths of --max-buffered-bytes are used",
             Self::Debt => "all of --max-buffered-bytes was used, and it owed the most",
             Self::ServerAddress => "its address is not in --server-allow",

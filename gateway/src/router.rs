@@ -116,6 +116,12 @@ impl Router {
         Ok(outbox)
     }
 
+    /// Whether a client would be turned away now.
+    pub(crate) fn is_full(&self) -> bool {
+        let registered = self.registered.lock();
+        registered.max_clients > 0 && registered.clients.len() >= registered.max_clients
+    }
+
     /// Registers a server under the number it chose; whoever had it before is ended. `None` when the gateway stops.
     pub(crate) fn register_server(
         &self,

@@ -463,9 +463,7 @@ impl<S: Stream> Session<S> {
             if batch.is_empty() {
                 self.collect(batch);
                 if batch.is_empty() {
-                    self.blocked = None;
-                    self.hang_up(batch, cx);
-                    return Ok(());
+                    return self.flush(batch, cx);
                 }
             }
             match poll_write_batch(&mut self.stream, batch, self.dispatch.outbox(), cx) {
@@ -517,12 +515,33 @@ impl<S: Stream> Session<S> {
         Ok(())
     }
 
+    /// Nothing is left to be written, but the end of it may wait inside of the stream: an encrypted one has records.
+    fn flush(&mut self, batch: &mut Batch, cx: &mut Context<'_>) -> Result<(), End> {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.blocked = None;
+                self.hang_up(batch, cx);
+            }
+            Poll::Ready(Err(error)) => {
+                self.end_after_reading(End::Failed(error), batch);
+                return self.read(batch, cx);
+            }
+            Poll::Pending => self.count_stall(),
+        }
+        Ok(())
+    }
+
     fn note_blocked(&mut self, cx: &mut Context<'_>) {
         self.dispatch.outbox().mark_blocked();
         if self.ending.is_some() && self.reader.is_held() {
             // Whether to wait for room was decided before this was known.
             cx.waker().wake_by_ref();
         }
+        self.count_stall();
+    }
+
+    /// From now on the peer takes nothing, if it did not before.
+    fn count_stall(&mut self) {
         if self.blocked.is_none() {
             let now = Instant::now();
             self.blocked = Some(self.clock().moment(now));

@@ -11,6 +11,7 @@ use std::task::Poll;
 use fastway::handshake::Challenge;
 use fastway::id::Side;
 use fastway::net::Stream;
+use fastway::net::tls::TlsAcceptor;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -39,6 +40,7 @@ use crate::refusal::{Refusal, Refusals};
 use crate::router::{NotRegistered, Router};
 use crate::session::{Session, SessionConfig};
 use crate::stats::{ShardStats, Tally, Totals};
+use crate::tls::secure;
 
 /// What all shards of one gateway share.
 #[derive(Debug)]
@@ -72,6 +74,7 @@ pub(crate) struct LogLimits {
     pub(crate) accept_errors: LogLimit,
     pub(crate) handshakes: LogLimit,
     proxies: LogLimit,
+    pub(crate) tls: LogLimit,
     pub(crate) debts: LogLimit,
     refusals: LogLimit,
     registrations: LogLimit,
@@ -149,28 +152,19 @@ impl Shared {
         outcome
     }
 
-    /// A client's place in the gateway, or why it has none; when the gateway stops, that is nobody's fault.
-    fn admit(
-        &self,
-        peer: Option<SocketAddr>,
-        config: &SessionConfig,
-    ) -> Result<(Arc<Outbox>, Place), Option<Refusal>> {
+    /// A client's place in the gateway, or why it has none.
+    pub(crate) fn admit(&self, peer: Option<SocketAddr>) -> Result<Place, Refusal> {
         if self.budget.is_tight() {
-            return Err(Some(Refusal::BuffersTight));
+            return Err(Refusal::BuffersTight);
         }
-        let place = self.admission.client(peer)?;
-        let outbox = self.router.register_client(&config.outbox, peer).map_err(|failure| match failure {
-            NotRegistered::Full => Some(Refusal::Clients),
-            NotRegistered::Stopped => None,
-        })?;
-        Ok((outbox, place))
+        self.admission.client(peer)
     }
 
     pub(crate) fn totals(&self) -> Totals {
         Totals::of(self.stats.iter().map(|shard| &**shard), self.refusals.all())
     }
 
-    fn refuse(&self, peer: Option<SocketAddr>, side: Side, refusal: Refusal) {
+    pub(crate) fn refuse(&self, peer: Option<SocketAddr>, side: Side, refusal: Refusal) {
         self.refusals.count(refusal);
         if let Some(left_out) = self.limits.refusals.allow(Instant::now()) {
             warn!(%side, peer = peer_name(peer), reason = %refusal, left_out, "turned away");
@@ -268,7 +262,7 @@ impl<S: Stream> Shard<S> {
             Side::Client if shared.admission.is_proxy(peer) => {
                 self.shared.clients.spawn(meet_proxy(stream, self.client_session.clone(), shared));
             }
-            Side::Client => start_client(stream, peer, self.client_session.clone(), shared),
+            Side::Client => meet_client(stream, peer, self.client_session.clone(), shared),
             Side::Server => {
                 if let Err(refusal) = shared.admission.server(peer) {
                     shared.refuse(peer, side, refusal);
@@ -276,8 +270,7 @@ impl<S: Stream> Shard<S> {
                 }
                 let mut challenge = [0; Challenge::BYTES];
                 self.rng.fill_bytes(&mut challenge);
-                let meeting = meet_server(stream, Challenge(challenge), self.server_session.clone(), shared);
-                self.shared.servers.spawn(unconstrained(meeting));
+                meet_server(stream, Challenge(challenge), self.server_session.clone(), shared);
             }
         }
         Ok(())
@@ -341,7 +334,7 @@ async fn meet_proxy<S: Stream>(mut stream: S, config: Arc<SessionConfig>, shared
     let Some(header) = shared.stopping.run_until_cancelled(header).await else { return };
     let proxy = stream.peer_addr().ok();
     match header {
-        Ok(source) => start_client(stream, source.or(proxy), config, shared),
+        Ok(source) => meet_client(stream, source.or(proxy), config, shared),
         Err(NoHeader::Left) => debug!(peer = peer_name(proxy), "a proxy looked in"),
         Err(reason) => {
             shared.refusals.count(Refusal::ProxyHeader);
@@ -352,31 +345,83 @@ async fn meet_proxy<S: Stream>(mut stream: S, config: Arc<SessionConfig>, shared
     }
 }
 
-/// Admits a client, and starts its session.
-fn start_client<S: Stream>(
+/// Admits a client. If clients come over TLS, that comes next, in a task of its own: nobody else waits for it.
+fn meet_client<S: Stream>(
     stream: S,
     peer: Option<SocketAddr>,
     config: Arc<SessionConfig>,
     shared: Arc<Shared>,
 ) {
-    match shared.admit(peer, &config) {
-        Ok((outbox, place)) => {
-            let clients = shared.clients.clone();
-            clients.spawn(unconstrained(serve(stream, outbox, place, config)));
-        }
-        Err(Some(refusal)) => shared.refuse(peer, Side::Client, refusal),
-        Err(None) => {}
+    match shared.admit(peer) {
+        Ok(place) => match shared.config().client.tls.clone() {
+            None => start_client(stream, peer, place, config, shared),
+            Some(tls) => {
+                let clients = shared.clients.clone();
+                clients.spawn(secure_client(stream, tls, peer, place, config, shared));
+            }
+        },
+        Err(refusal) => shared.refuse(peer, Side::Client, refusal),
     }
 }
 
-/// Handshake first, then the session.
-async fn meet_server<S: Stream>(
-    mut stream: S,
-    challenge: Challenge,
+async fn secure_client<S: Stream>(
+    stream: S,
+    tls: TlsAcceptor,
+    peer: Option<SocketAddr>,
+    place: Place,
     config: Arc<SessionConfig>,
     shared: Arc<Shared>,
 ) {
-    let handshake = handshake(&mut stream, challenge, &shared);
+    if shared.router.is_full() {
+        return shared.refuse(peer, Side::Client, Refusal::Clients);
+    }
+    let deadline = Instant::now() + shared.config().client.tls_timeout;
+    if let Some(stream) = secure(stream, &tls, Side::Client, deadline, &shared).await {
+        start_client(stream, peer, place, config, shared);
+    }
+}
+
+/// Registers a client, and starts its session. When the gateway stops, there is none, and that is nobody's fault.
+fn start_client<S: Stream>(
+    stream: S,
+    peer: Option<SocketAddr>,
+    place: Place,
+    config: Arc<SessionConfig>,
+    shared: Arc<Shared>,
+) {
+    match shared.router.register_client(&config.outbox, peer) {
+        Ok(outbox) => {
+            let clients = shared.clients.clone();
+            clients.spawn(unconstrained(serve(stream, outbox, place, config)));
+        }
+        Err(NotRegistered::Full) => shared.refuse(peer, Side::Client, Refusal::Clients),
+        Err(NotRegistered::Stopped) => {}
+    }
+}
+
+/// TLS first if servers come over it, then who it is, then the session. One deadline for all that comes before the session.
+fn meet_server<S: Stream>(stream: S, challenge: Challenge, config: Arc<SessionConfig>, shared: Arc<Shared>) {
+    let settings = shared.config();
+    let (servers, deadline) = (shared.servers.clone(), Instant::now() + settings.server.auth_timeout);
+    match settings.server.tls.clone() {
+        None => servers.spawn(unconstrained(start_server(stream, challenge, deadline, config, shared))),
+        Some(tls) => servers.spawn(unconstrained(async move {
+            if let Some(stream) = secure(stream, &tls, Side::Server, deadline, &shared).await {
+                start_server(stream, challenge, deadline, config, shared).await;
+            }
+        })),
+    };
+}
+
+/// Handshake first, then the session.
+async fn start_server<S: Stream>(
+    mut stream: S,
+    challenge: Challenge,
+    deadline: Instant,
+    config: Arc<SessionConfig>,
+    shared: Arc<Shared>,
+) {
+    let handshake = handshake(&mut stream, challenge, deadline, &shared);
     let Some(Some(id)) = shared.stopping.run_until_cancelled(handshake).await else { return };
     let peer = stream.peer_addr().ok();
     let Some(outbox) = shared.router.register_server(id, &config.outbox, peer) else { return };

@@ -21,7 +21,8 @@ pub enum ConnectError {
     },
     /// It took too long.
     #[error(
-        "no gateway at {addr} within {after:?}; check the address, and that servers connect to its internal port"
+        "no gateway at {addr} within {after:?}; check the address, that servers connect to its internal port, and that \
+         both ends use TLS, or neither"
     )]
     Timeout {
         /// Where to.

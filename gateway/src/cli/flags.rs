@@ -107,6 +107,18 @@ pub(super) struct ClientFlags {
     /// nowhere]
     #[arg(long, env = "FASTWAY_CLIENT_PROXY_PROTOCOL", value_name = "CIDR,…", value_delimiter = ',', value_parser = network)]
     pub(super) client_proxy_protocol: Vec<IpNet>,
+
+    /// Clients come over TLS: the certificate of the gateway, and behind it those that lead to its CA (PEM). Takes the key too
+    #[arg(long, env = "FASTWAY_CLIENT_TLS_CERT", value_name = "FILE")]
+    pub(super) client_tls_cert: Option<PathBuf>,
+
+    /// The private key of that certificate (PEM, without a password)
+    #[arg(long, env = "FASTWAY_CLIENT_TLS_KEY", value_name = "FILE")]
+    pub(super) client_tls_key: Option<PathBuf>,
+
+    /// The TLS handshake of a client must be done in this time
+    #[arg(long, env = "FASTWAY_CLIENT_TLS_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(super) client_tls_timeout: Duration,
 }
 
 #[derive(Debug, clap::Args)]
@@ -129,7 +141,7 @@ pub(super) struct ServerFlags {
     #[arg(long, env = "FASTWAY_ALLOW_NO_AUTH", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, value_parser = switch)]
     pub(super) allow_no_auth: bool,
 
-    /// A server must have proved itself in this time [original: ServerAuthTimeout]
+    /// A server must have proved itself in this time, TLS handshake included [original: ServerAuthTimeout]
     #[arg(long, env = "FASTWAY_SERVER_AUTH_TIMEOUT", value_name = "DURATION", default_value = "3s", value_parser = duration)]
     pub(super) server_auth_timeout: Duration,
 
@@ -162,6 +174,18 @@ pub(super) struct ServerFlags {
     /// [default: from anywhere]
     #[arg(long, env = "FASTWAY_SERVER_ALLOW", value_name = "CIDR,…", value_delimiter = ',', value_parser = network)]
     pub(super) server_allow: Vec<IpNet>,
+
+    /// Servers come over TLS: the certificate of the gateway, and behind it those that lead to its CA (PEM). Takes the key too
+    #[arg(long, env = "FASTWAY_SERVER_TLS_CERT", value_name = "FILE")]
+    pub(super) server_tls_cert: Option<PathBuf>,
+
+    /// The private key of that certificate (PEM, without a password)
+    #[arg(long, env = "FASTWAY_SERVER_TLS_KEY", value_name = "FILE")]
+    pub(super) server_tls_key: Option<PathBuf>,
+
+    /// Servers must show a certificate themselves, of one of these CAs (PEM); they still have to know the password
+    #[arg(long, env = "FASTWAY_SERVER_TLS_CLIENT_CA", value_name = "FILE")]
+    pub(super) server_tls_client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

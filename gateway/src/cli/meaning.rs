@@ -40,6 +40,8 @@ impl Cli {
                 dial_rate: client.dial_rate,
                 command_rate: client.command_rate,
                 proxy_protocol: client.client_proxy_protocol.clone(),
+                tls: client.tls()?,
+                tls_timeout: client.client_tls_timeout,
             },
             server: ServerConfig {
                 addr: server.server_addr,
@@ -54,6 +56,7 @@ impl Cli {
                 },
                 stall_timeout: server.server_stall_timeout,
                 allow: server.server_allow.clone(),
+                tls: server.tls()?,
             },
             max_packet: max_packet(shared.max_packet_size)?,
             reuse_port: shared.reuse_port,

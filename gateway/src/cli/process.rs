@@ -1,6 +1,7 @@
 //! The process around a gateway, and the signals that end it.
 
 use anyhow::{Context as _, anyhow};
+use fastway::id::Side;
 use fastway::net::TcpNetwork;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -23,6 +24,8 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let no_auth = settings.config.server.key.is_empty();
+        let (client, server) = (&settings.config.client, &settings.config.server);
+        let encrypted = [(Side::Client, client.tls.is_some()), (Side::Server, server.tls.is_some())];
         let max_buffered_bytes = settings.config.max_buffered_bytes;
         let gateway =
             Gateway::bind(&TcpNetwork::new(), settings.config.clone(), seed).await.map_err(|error| {
@@ -44,6 +47,11 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
         let _pid_file = pid_file.map(PidFile::write).transpose()?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");
         info!(side = "server", addr = %gateway.server_addr(), "listening");
+        for (side, tls) in encrypted {
+            if tls {
+                info!(%side, "they come over TLS");
+            }
+        }
         // It answers until everybody has gone, so that whoever waits for that can ask.
         let _admin = match admin {
             Some(admin) => {

@@ -63,3 +63,8 @@ pub(super) fn load(args: &[&str]) -> Settings {
 pub(super) fn load_error(args: &[&str]) -> String {
     format!("{:#}", try_load(args).expect_err("it cannot work"))
 }
+
+/// None of these can be set alone; the suite has them (`tls.rs`).
+pub(super) fn is_tls_file(name: &str) -> bool {
+    ["tls-cert", "tls-key", "tls-client-ca"].iter().any(|file| name.ends_with(file))
+}

@@ -6,6 +6,8 @@
 mod addresses;
 mod admin;
 mod admission;
+#[path = "../../../fastway/tests/tls/authority.rs"]
+mod authority;
 mod backpressure;
 mod closing;
 mod config_file;
@@ -25,3 +27,5 @@ mod service_manager;
 mod stats;
 mod stopping;
 mod support;
+mod tls;
+mod tls_files;

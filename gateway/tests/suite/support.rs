@@ -206,6 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.expect("the gateway takes it");
+        self.stream.flush().await.expect("the gateway takes it");
     }
 
     pub(crate) async fn read_exact<const N: usize>(&mut self) -> [u8; N] {

@@ -22,8 +22,14 @@ use crate::net::Stream;
 /// TLS 1.3 and 1.2. Sessions are not resumed: connections last long here, and it would cost memory for each, or secrets that
 /// outlive them. So there is no early data either, which somebody could send once more.
 #[derive(Clone)]
-pub struct TlsAcceptor {
-    config: Arc<Mutex<Arc<ServerConfig>>>,
+pub struct TlsAcceptor(Arc<Mutex<Accepting>>);
+
+/// What is accepted, and of what that is made.
+#[derive(Clone)]
+struct Accepting {
+    config: Arc<ServerConfig>,
+    identity: Identity,
+    clients: Option<Authorities>,
 }
 
 impl TlsAcceptor {
@@ -37,23 +43,23 @@ impl TlsAcceptor {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| setup(&error))?;
-        let builder = match clients {
+        let builder = match &clients {
             None => builder.with_no_client_auth(),
             Some(Authorities(roots)) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).build();
                 builder.with_client_cert_verifier(verifier.map_err(|error| setup(&error))?)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.0)));
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.0.clone())));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(Mutex::new(Arc::new(config))) })
+        Ok(Self(Arc::new(Mutex::new(Accepting { config: Arc::new(config), identity, clients }))))
     }
 
     /// From now on it accepts as `other` does, and so do its clones. Who is connected already stays as it is.
     pub fn become_like(&self, other: &Self) {
-        let config = other.config.lock().clone();
-        *self.config.lock() = config;
+        let accepting = other.0.lock().clone();
+        *self.0.lock() = accepting;
     }
 
     /// The accepting end of a connection, whose handshake is still to be done: by [`TlsStream::handshake`], or by the first
@@ -63,9 +69,21 @@ impl TlsAcceptor {
     ///
     /// None is known.
     pub fn accept<S: Stream>(&self, stream: S) -> io::Result<TlsStream<S>> {
-        let config = self.config.lock().clone();
+        let config = self.0.lock().config.clone();
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         Ok(TlsStream::new(stream, Engine::server(connection)))
+    }
+}
+
+/// Whether both show the same certificates (to which only one key belongs), and trust the same authorities.
+impl PartialEq for TlsAcceptor {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |acceptor: &Self| {
+            let accepting = acceptor.0.lock();
+            let trusted = accepting.clients.as_ref().map(|Authorities(roots)| roots.roots.clone());
+            (accepting.identity.0.cert.clone(), trusted)
+        };
+        parts(self) == parts(other)
     }
 }
 

@@ -59,6 +59,8 @@ struct Tls {
     incoming: Vec<u8>,
     /// The last time, less came than was there.
     trickles: bool,
+    /// Not a byte has come yet.
+    unheard: bool,
     /// What was decrypted when less was asked for.
     plaintext: Unsent,
     /// What the network has not taken yet.
@@ -94,6 +96,7 @@ impl<S: Stream> TlsStream<S> {
             engine,
             incoming: Vec::new(),
             trickles: false,
+            unheard: true,
             plaintext: Unsent::default(),
             outgoing: Unsent::default(),
             broken: None,
@@ -119,6 +122,12 @@ impl<S: Stream> TlsStream<S> {
     pub fn agreed(&self) -> Option<String> {
         let state = self.tls.engine.state();
         Some(format!("{:?} {:?}", state.protocol_version()?, state.negotiated_cipher_suite()?.suite()))
+    }
+
+    /// Whether not a byte has come from the peer: load balancers look in this way to see whether somebody listens.
+    #[must_use]
+    pub fn is_unheard(&self) -> bool {
+        self.tls.unheard
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -161,6 +170,7 @@ impl<S: Stream> TlsStream<S> {
             ready!(tls.poll_read_joined(io, cx, wanted, buffer))?
         };
         tls.trickles = arrived < kept;
+        tls.unheard &= arrived == 0;
         if arrived == 0 {
             tls.broken = Some(Broken::cut_off(tls.engine.is_handshaking()));
         }
