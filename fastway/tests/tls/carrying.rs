@@ -6,6 +6,7 @@ use fastway::endpoint::{Client, EndpointConfig};
 use fastway::net::tls::{TlsAcceptor, TlsConnector};
 use fastway::net::{BindOptions, Listener as _, Network as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -168,10 +169,12 @@ async fn an_endpoint_leaves_nothing_behind() {
         gateway
     });
     let (client, mut gateway) = (client.unwrap(), gateway);
+    let start = Instant::now();
     let dial = tokio::spawn(async move { client.dial(fastway::id::ServerId::new(1)).await.map(drop) });
     // Length, command, Dial, the server.
     let mut dialled = [0; 13];
     in_time(gateway.read_exact(&mut dialled)).await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 0, "not only with the next ping");
     assert_eq!(dialled, [9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
     dial.abort();
 }
