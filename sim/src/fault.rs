@@ -34,7 +34,7 @@ pub enum Kind {
         /// Which.
         host: String,
     },
-    /// A gateway is told to stop, in good order. At the end it is started again.
+    /// A gateway is told to stop, in good order, or to drain. At the end it is started again.
     Restart {
         /// Which.
         host: String,

@@ -58,6 +58,9 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// The limits of the gateways.
     pub gateway: GatewayPlan,
+    /// How gateways are told to end. Not in older schedules.
+    #[serde(default)]
+    pub drain: DrainPlan,
     /// The limits of servers and clients.
     pub endpoint: EndpointPlan,
     /// What they do.
@@ -119,6 +122,18 @@ pub struct GatewayPlan {
     /// Not in older schedules.
     #[serde(default)]
     pub frame_timeout_ms: u32,
+}
+
+/// How gateways are told to end where they are restarted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainPlan {
+    /// They drain first; or they stop at once.
+    pub first: bool,
+    /// So long they leave their clients alone, in ms.
+    pub timeout_ms: u32,
+    /// So long they take to tell them to go, in ms.
+    pub spread_ms: u32,
 }
 
 /// The limits of servers and clients; times in ms, 0 for never.
@@ -249,6 +264,7 @@ impl Plan {
         endpoint.send_queue_bytes = endpoint.send_queue_bytes.min(MOST_JOURNEYS * network.socket_bytes);
         let rng = &mut labelled.rng("workload", 0);
         let workload = Workload::draw(rng, gateway.max_packet, network.socket_bytes, topology.clients);
+        let drain = DrainPlan::draw(&mut labelled.rng("drain", 0));
         let faults = draw_faults(&mut labelled.rng("faults", 0), &topology, active_ms);
         Self {
             version: VERSION,
@@ -258,6 +274,7 @@ impl Plan {
             topology,
             network,
             gateway,
+            drain,
             endpoint,
             workload,
             faults,
@@ -370,7 +387,15 @@ impl Plan {
             ..ServerConfig::default()
         };
         let max_packet = MaxPacket::new(plan.max_packet).unwrap_or_default();
-        Config { client, server, max_packet, frame_timeout: ms(plan.frame_timeout_ms), ..Config::default() }
+        Config {
+            client,
+            server,
+            max_packet,
+            frame_timeout: ms(plan.frame_timeout_ms),
+            drain_timeout: ms(self.drain.timeout_ms),
+            drain_spread: ms(self.drain.spread_ms),
+            ..Config::default()
+        }
     }
 
     /// The configuration of every endpoint.
@@ -488,6 +513,13 @@ impl GatewayPlan {
             client_stall_ms: pick(rng, &[0, 500, 3000]),
             frame_timeout_ms: pick(rng, &[0, 0, 500, 4000]),
         }
+    }
+}
+
+impl DrainPlan {
+    fn draw(rng: &mut StdRng) -> Self {
+        let first = rng.random_bool(0.5);
+        Self { first, timeout_ms: rng.random_range(0..2_000), spread_ms: rng.random_range(0..3_000) }
     }
 }
 

@@ -520,22 +520,27 @@ impl World<'_> {
     fn stop_gateway(&self, index: u32) {
         if let Some(running) = &self.stage.gateways.lock()[index as usize] {
             self.stage.history.note(What::GatewayStops(running.run));
-            running.handle.stop();
+            if self.plan.drain.first {
+                running.handle.drain();
+            } else {
+                running.handle.stop();
+            }
         }
     }
 
     /// It has stopped, or was not quick enough about it.
     fn restart_gateway(&mut self, index: u32) {
         let host = Host(index as usize);
-        let stopping =
-            self.stage.gateways.lock()[host.0].as_ref().is_some_and(|running| running.handle.is_stopping());
-        if stopping {
+        let is_to_end = self.stage.gateways.lock()[host.0]
+            .as_ref()
+            .is_some_and(|running| running.handle.is_stopping() || running.handle.is_draining());
+        if is_to_end {
             self.kill(host);
         }
         self.start(host);
     }
 
-    /// One gateway after the other: told to stop, down for a while, started again.
+    /// One gateway after the other: told to stop or to drain, down for a while, started again.
     fn roll(&mut self, left: &mut Vec<u32>, down: &mut Option<(u32, u32)>, down_ms: u32) {
         if let Some((index, since)) = *down {
             let stopped = !self.sim.is_host_running(self.hosts[index as usize].as_str());
