@@ -6,8 +6,10 @@
 //!
 //! [`End::Drained`]: crate::session::End::Drained
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastway::net::LINGER_TIMEOUT;
@@ -42,12 +44,15 @@ async fn drain(shared: &Shared, rng: StdRng) {
     let (timeout, spread) = (config.drain_timeout, config.drain_spread);
     let clients = shared.router.counts().clients;
     info!(clients, ?timeout, ?spread, "draining: no more clients are let in");
-    tokio::select! {
-        biased;
-        () = shared.clients.wait() => {}
-        () = tell_everybody(shared, rng, timeout, spread) => {}
-        () = report(shared) => {}
-    }
+    let mut all_gone = pin!(shared.clients.wait());
+    let mut telling = pin!(tell_everybody(shared, rng, timeout, spread));
+    let mut reporting = pin!(report(shared));
+    poll_fn(|cx| {
+        let _: Poll<()> = reporting.as_mut().poll(cx);
+        let is_over = all_gone.as_mut().poll(cx).is_ready() || telling.as_mut().poll(cx).is_ready();
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Each client in its turn, by age. The instants are spread evenly, and drawn within their share of the time: several gateways

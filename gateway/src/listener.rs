@@ -1,6 +1,6 @@
 //! Accepting connections: a listener, and what stands between it and a session.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::refusal::Refusal;
@@ -45,21 +46,13 @@ impl<S: Stream> Acceptor<S> {
 
     /// Accepts until the gateway stops; clients only until it drains, and then those who are in the kernel's queue already.
     pub(crate) async fn run<L: Listener<Stream = S>>(mut self, mut listener: L) {
-        let (side, shared) = (self.side, self.shared.clone());
+        let shared = self.shared.clone();
+        let until = match self.side {
+            Side::Client => shared.draining.clone(),
+            Side::Server => CancellationToken::new(),
+        };
         let accepting = async {
-            let is_over = async {
-                match side {
-                    Side::Client => shared.draining.cancelled().await,
-                    Side::Server => pending().await,
-                }
-            };
-            let mut is_over = pin!(is_over);
-            loop {
-                let accepted = tokio::select! {
-                    biased;
-                    () = &mut is_over => break,
-                    accepted = listener.accept() => accepted,
-                };
+            while let Some(accepted) = until.run_until_cancelled(listener.accept()).await {
                 self.see_to(accepted).await;
             }
             self.empty(&mut listener).await;

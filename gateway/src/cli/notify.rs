@@ -118,9 +118,13 @@ fn connect(path: &OsStr) -> io::Result<UnixDatagram> {
 /// What `systemctl status` shows.
 fn status(gateway: &Handle) -> String {
     let Counts { clients, servers, conns, buffered_bytes, .. } = gateway.counts();
-    let stopping = if gateway.is_stopping() { "stopping; " } else { "" };
+    let ending = match (gateway.is_stopping(), gateway.is_draining()) {
+        (true, _) => "stopping; ",
+        (false, true) => "draining; ",
+        (false, false) => "",
+    };
     format!(
-        "{stopping}clients: {clients}, servers: {servers}, virtual connections: {conns}, buffered bytes: {buffered_bytes}"
+        "{ending}clients: {clients}, servers: {servers}, virtual connections: {conns}, buffered bytes: {buffered_bytes}"
     )
 }
 

@@ -109,6 +109,10 @@ impl Controls for Reloader {
 }
 
 /// SIGHUP has everything read again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the process around a gateway, and nothing is simulated here"
+)]
 pub(super) fn reload_on_signal(reloader: Reloader) -> std::io::Result<()> {
     let mut signals = signal(SignalKind::hangup())?;
     tokio::spawn(async move {

@@ -58,7 +58,7 @@ async fn it_is_told_when_both_ports_are_bound_and_when_the_end_begins() {
     let status = "STATUS=clients: 0, servers: 0, virtual connections: 0, buffered bytes: 0";
     assert_eq!(manager.told().await, [status], "there is no watchdog to feed");
     process.signal("TERM");
-    assert_eq!(manager.told().await, ["STOPPING=1", "EXTEND_TIMEOUT_USEC=12000000"]);
+    assert_eq!(manager.told().await, ["STOPPING=1", "EXTEND_TIMEOUT_USEC=33000000"]);
     assert_eq!(process.end().0, Some(0));
 }
 
