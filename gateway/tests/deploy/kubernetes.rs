@@ -156,7 +156,7 @@ fn each_manifest_is_what_the_api_knows_and_is_put_in() {
 
 #[test]
 fn a_gateway_starts_with_the_configuration() {
-    let secret = TempFile::new("secret", "secret", "a secret that is long enough to be one\n");
+    let secret = TempFile::new("secret", "secret", "a-secret-that-is-long-enough-to-be-one\n");
     let config = path(&format!("{FOLDER}/gateway.toml"));
     // The files are mounted in the cluster only; a flag counts more.
     check(&[
