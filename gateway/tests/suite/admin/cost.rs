@@ -1,4 +1,5 @@
-//! What it costs to be watched, in figures. They take a minute and depend on the machine, so they are printed when they are asked for:
+//! What it costs to be watched, in figures. They take a minute and depend on the machine, so they are printed when they are
+//! asked for:
 //!
 //! ```sh
 //! cargo test -p fastway-gateway --test suite -- --ignored --nocapture admin::cost
@@ -135,7 +136,7 @@ async fn what_it_costs_to_be_watched() {
     let mut crowd = Crowd::start().await;
     let mut talk = Talk::start(&crowd.gateway).await;
     println!(
-        "sessions   admin thread, of a core   list        size       longest round trip: alone, meanwhile"
+        "sessions   watched, of a core   list: CPU      in all      size      longest round trip alone, meanwhile"
     );
     for count in [0, 1000, 10_000, 100_000] {
         crowd.grow_to(count).await;
