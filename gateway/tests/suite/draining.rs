@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use fastway::net::{MemoryNetwork, MemoryStream, Network as _, TcpNetwork};
-use fastway_gateway::{Config, Counts, Gateway};
+use fastway_gateway::{Config, Gateway};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -267,7 +267,8 @@ async fn whom_the_kernel_has_accepted_is_served() {
         for client in &mut clients {
             client.expect_nothing().await;
         }
-        assert_eq!(handle.counts(), Counts { clients: 200, ..Counts::default() });
+        // Not what waits: another thread counts it as written a moment after it has arrived here.
+        assert_eq!(handle.counts().clients, 200);
         assert!(TcpStream::connect(addr).await.is_err(), "the port is closed");
         drop(clients);
         running.await.unwrap().unwrap();
