@@ -146,7 +146,11 @@ impl Behind {
         let bytes = if is_new && self.granted { ClientAddr::BYTES } else { 0 };
         let arguments = command.encode().as_ref().len() - HEADER_BYTES;
         assert_eq!(message.len() - arguments, bytes, "behind {command:?}");
-        assert_eq!(ClientAddr::behind(message).is_some_and(|addr| addr.0.is_some()), bytes > 0, "{command:?}");
+        assert_eq!(
+            ClientAddr::behind(message).is_some_and(|addr| addr.0.is_some()),
+            bytes > 0,
+            "{command:?}"
+        );
     }
 }
 

@@ -4,8 +4,9 @@
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::process::{ChildStderr, Command, Stdio};
+
+use super::folder::Folder;
 
 /// What one run of the binary said.
 struct Said {
@@ -14,29 +15,21 @@ struct Said {
     err: String,
 }
 
-/// A folder with a configuration file in it, in which the binary runs.
-struct Folder(PathBuf);
+/// With a configuration file in it, for the binary to run there.
+fn folder(file: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("gateway.toml", file);
+    folder
+}
 
 impl Folder {
-    /// The name has to be a test's own.
-    fn new(name: &str, file: &str) -> Self {
-        let folder = Self(std::env::temp_dir().join(format!("fastway-{name}-{}", std::process::id())));
-        fs::create_dir_all(&folder.0).unwrap();
-        folder.write("gateway.toml", file);
-        folder
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        fs::write(self.0.join(name), bytes).unwrap();
-    }
-
     fn chmod(&self, name: &str, mode: u32) {
-        fs::set_permissions(self.0.join(name), Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(self.root().join(name), Permissions::from_mode(mode)).unwrap();
     }
 
     fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        command.args(args).env_clear().envs(env.iter().copied()).current_dir(&self.0);
+        command.args(args).env_clear().envs(env.iter().copied()).current_dir(self.root());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -75,12 +68,6 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Standard error up to a line with these words, or to its end.
 fn log_until(words: &str, lines: &mut BufReader<ChildStderr>) -> String {
     let mut log = String::new();
@@ -92,8 +79,7 @@ const FILE: [&str; 2] = ["--config", "gateway.toml"];
 
 #[test]
 fn a_flag_counts_more_than_the_environment_that_more_than_the_file_and_that_more_than_the_default() {
-    let folder = Folder::new(
-        "precedence",
+    let folder = folder(
         "client-max-conn = 5\nclient-idle-timeout = '90s'\nreuse-port = true\nserver-allow = ['10.0.0.0/8']\n",
     );
     for (name, default, in_file, (env, value, in_env), (flag, typed)) in [
@@ -141,7 +127,7 @@ fn a_flag_counts_more_than_the_environment_that_more_than_the_file_and_that_more
 
 #[test]
 fn a_gateway_runs_by_its_file() {
-    let folder = Folder::new("runs", "[client]\naddr = '127.0.0.9:0'\n[server]\naddr = '127.0.0.8:0'\n");
+    let folder = folder("[client]\naddr = '127.0.0.9:0'\n[server]\naddr = '127.0.0.8:0'\n");
     let log = folder.start(&FILE, &[]);
     assert!(log.contains("side=\"client\" addr=127.0.0.9:") && log.contains("addr=127.0.0.8:"), "{log}");
     let typed = [&FILE[..], &["--server-addr=127.0.0.7:0"]].concat();
@@ -151,7 +137,7 @@ fn a_gateway_runs_by_its_file() {
 
 #[test]
 fn check_says_what_a_start_would_say() {
-    let folder = Folder::new("check", "client-max-conn = 5\nserver-auth-password-file = 'key'\n");
+    let folder = folder("client-max-conn = 5\nserver-auth-password-file = 'key'\n");
     let check = |args: &[&str], env: &[(&str, &str)]| folder.run(&[&["check"], args].concat(), env);
     let invalid = |said: Said, words: &[&str]| {
         assert!(said.code == Some(2) && said.out.is_empty(), "{:?} {}", said.code, said.out);
@@ -179,7 +165,7 @@ fn check_says_what_a_start_would_say() {
 
 #[test]
 fn what_is_wrong_in_a_file_ends_it_with_code_2_line_name_and_remedy() {
-    let folder = Folder::new("wrong", "");
+    let folder = folder("");
     for (text, words) in [
         (
             "\nclient-max-con = 5",
@@ -224,7 +210,7 @@ fn what_is_wrong_in_a_file_ends_it_with_code_2_line_name_and_remedy() {
 
 #[test]
 fn the_environment_decides_about_the_password_before_the_file() {
-    let folder = Folder::new("password", "server-auth-password = 's3cret'\n");
+    let folder = folder("server-auth-password = 's3cret'\n");
     folder.write("key", "an0ther");
     let env = [("FASTWAY_SERVER_AUTH_PASSWORD_FILE", "key")];
     let (setting, origin) = folder.effective("server-auth-password", &FILE, &env);
@@ -248,7 +234,7 @@ fn the_environment_decides_about_the_password_before_the_file() {
 #[test]
 fn a_password_is_never_shown_and_its_file_should_be_the_owners_alone() {
     let file = "server-auth-password = 's3cret'\nclient-addr = '127.0.0.1:0'\nlog-level = 'trace'\n";
-    let folder = Folder::new("secret", file);
+    let folder = folder(file);
     folder.chmod("gateway.toml", 0o644);
     let env = [("FASTWAY_SERVER_AUTH_PASSWORD", "s3cret")];
     for args in [&["check"][..], &["config"], &["--help"], &["check", "--help"], &["config", "--help"]] {

@@ -14,6 +14,7 @@ mod config_file;
 mod data;
 mod draining;
 mod endpoint;
+mod folder;
 mod handshake;
 mod keepalive;
 mod limits;

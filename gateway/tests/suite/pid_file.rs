@@ -2,31 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
 use std::process::Command;
 
+use super::folder::Folder;
 use super::stopping::{LOOPBACK, Process};
-
-/// A folder for one test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fastway-test-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn pid_file(&self) -> String {
-        self.0.join("gateway.pid").to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn start(pid_file: &str) -> Process {
     Process::start(&flags(pid_file))
@@ -44,8 +23,8 @@ fn flags(pid_file: &str) -> Vec<&str> {
 
 #[test]
 fn it_is_there_while_the_process_runs_and_only_its_owner_can_write_it() {
-    let folder = Folder::new("pid");
-    let file = folder.pid_file();
+    let folder = Folder::new();
+    let file = folder.path("gateway.pid");
     // Without help, every file that it makes could be written by everybody.
     let mut process = start_after("umask 0", &file);
     process.addrs();
@@ -64,8 +43,8 @@ fn it_is_there_while_the_process_runs_and_only_its_owner_can_write_it() {
 
 #[test]
 fn one_that_was_left_behind_is_replaced_and_not_written_through() {
-    let folder = Folder::new("stale-pid");
-    let (file, other) = (folder.pid_file(), folder.0.join("other"));
+    let folder = Folder::new();
+    let (file, other) = (folder.path("gateway.pid"), folder.root().join("other"));
     let mut ended = Command::new("true").spawn().unwrap();
     let stale = ended.id().to_string();
     ended.wait().unwrap();
@@ -84,8 +63,8 @@ fn one_that_was_left_behind_is_replaced_and_not_written_through() {
 /// In a container, a process often has the ID of the one before.
 #[test]
 fn one_with_its_own_id_is_of_a_process_before_it() {
-    let folder = Folder::new("own-pid");
-    let file = folder.pid_file();
+    let folder = Folder::new();
+    let file = folder.path("gateway.pid");
     let mut process = start_after(&format!("echo $$ > {file}"), &file);
     process.addrs();
     process.signal("TERM");
@@ -94,14 +73,14 @@ fn one_with_its_own_id_is_of_a_process_before_it() {
 
 #[test]
 fn what_is_no_pid_file_stays() {
-    let folder = Folder::new("no-pid");
-    let file = folder.pid_file();
+    let folder = Folder::new();
+    let file = folder.path("gateway.pid");
     fs::write(&file, "precious").unwrap();
     let (code, log) = start(&file).end();
     assert!(code == Some(2) && log.contains("name another file"), "{log}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 
-    let nowhere = folder.0.join("nowhere/gateway.pid");
+    let nowhere = folder.root().join("nowhere/gateway.pid");
     let (code, log) = start(nowhere.to_str().unwrap()).end();
     assert!(code == Some(1) && log.contains("cannot be written"), "{log}");
 }
@@ -109,8 +88,8 @@ fn what_is_no_pid_file_stays() {
 /// Another process may have taken the file over.
 #[test]
 fn one_of_somebody_else_is_not_removed() {
-    let folder = Folder::new("foreign-pid");
-    let file = folder.pid_file();
+    let folder = Folder::new();
+    let file = folder.path("gateway.pid");
     let mut process = start(&file);
     process.addrs();
     fs::write(&file, "1\n").unwrap();

@@ -1,12 +1,12 @@
 //! Other settings for a gateway that runs: newcomers follow them, nobody is dropped for them, and mistakes change nothing.
 
-use std::fs;
 use std::time::Duration;
 
 use fastway::keepalive::KeepaliveConfig;
 use fastway_gateway::{Counts, ServerKey};
 use tokio::time::Instant;
 
+use super::folder::Folder;
 use super::stopping::{LOOPBACK, Process};
 use super::support::{TestGateway, config, config_with, connect, threads, wire};
 
@@ -155,10 +155,10 @@ async fn what_cannot_work_changes_nothing() {
 
 #[tokio::test]
 async fn sighup_reads_the_file_again() {
-    let path = std::env::temp_dir().join(format!("fastway-reload-{}.toml", std::process::id()));
-    let write = |text: &str| fs::write(&path, text).unwrap();
-    write("client-max-conn = 1");
-    let file = ["--config", path.to_str().unwrap()];
+    let folder = Folder::new();
+    let write = |text: &str| folder.write("gateway.toml", text);
+    let path = write("client-max-conn = 1");
+    let file = ["--config", &path];
     let mut process = Process::start(&[&LOOPBACK[..], &file].concat());
     let [client_addr, server_addr] = process.addrs();
     let mut server = connect(server_addr).await;
@@ -188,5 +188,4 @@ async fn sighup_reads_the_file_again() {
     server.expect_nothing().await;
     process.signal("INT");
     assert_eq!(process.end().0, Some(0));
-    fs::remove_file(&path).unwrap();
 }

@@ -1,29 +1,31 @@
 //! What the service manager is told, by a process that was started with its socket in the environment.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 
+use super::folder::Folder;
 use super::stopping::{LOOPBACK, Process};
 use super::support::connect;
 
 /// The socket that a service manager would have.
 struct Manager {
     socket: UnixDatagram,
-    path: PathBuf,
+    path: String,
+    _folder: Folder,
 }
 
 impl Manager {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fastway-test-{name}-{}", std::process::id()));
-        Self { socket: UnixDatagram::bind(&path).unwrap(), path }
+    fn new() -> Self {
+        let folder = Folder::new();
+        let path = folder.path("notify");
+        Self { socket: UnixDatagram::bind(&path).unwrap(), path, _folder: folder }
     }
 
     fn start(&self, args: &[&str], env: &[(&str, &str)]) -> Process {
-        let notify = [("NOTIFY_SOCKET", self.path.to_str().unwrap())];
+        let notify = [("NOTIFY_SOCKET", &*self.path)];
         Process::start_with(&[&LOOPBACK[..], args].concat(), &[&notify, env].concat())
     }
 
@@ -40,15 +42,9 @@ impl Manager {
     }
 }
 
-impl Drop for Manager {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 #[tokio::test]
 async fn it_is_told_when_both_ports_are_bound_and_when_the_end_begins() {
-    let manager = Manager::new("manager");
+    let manager = Manager::new();
     let mut process = manager.start(&[], &[]);
     assert_eq!(manager.told().await, ["READY=1"]);
     // Whoever waited for that finds both ports open.
@@ -66,7 +62,7 @@ async fn it_is_told_when_both_ports_are_bound_and_when_the_end_begins() {
 /// pipe fills up, and the gateway waits for room.
 #[tokio::test]
 async fn the_watchdog_starves_when_sessions_have_no_turn_any_more() {
-    let manager = Manager::new("watchdog");
+    let manager = Manager::new();
     let watchdog = [("WATCHDOG_USEC", "200000")];
     let mut process = manager.start(&["--threads", "1", "--log-level", "debug"], &watchdog);
     let [client_addr, _] = process.addrs();
@@ -95,7 +91,7 @@ async fn the_watchdog_starves_when_sessions_have_no_turn_any_more() {
 
 #[tokio::test]
 async fn a_watchdog_of_another_process_is_not_fed() {
-    let manager = Manager::new("foreign-watchdog");
+    let manager = Manager::new();
     let watchdog = [("WATCHDOG_USEC", "200000"), ("WATCHDOG_PID", "1")];
     let mut process = manager.start(&[], &watchdog);
     process.addrs();
@@ -108,7 +104,7 @@ async fn a_watchdog_of_another_process_is_not_fed() {
 #[tokio::test]
 async fn one_that_cannot_be_reached_stops_nothing() {
     let env = [("NOTIFY_SOCKET", "/nowhere/notify")];
-    let (mut process, manager) = (Process::start_with(&LOOPBACK, &env), Manager::new("gone-manager"));
+    let (mut process, manager) = (Process::start_with(&LOOPBACK, &env), Manager::new());
     let mut orphan = manager.start(&[], &[("WATCHDOG_USEC", "2000")]);
     assert_eq!(manager.told().await[0], "READY=1");
     drop(manager);

@@ -14,6 +14,7 @@ use fastway_gateway::Gateway;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::folder::Folder;
 use super::support::{TestGateway, config, config_with, connect, threads, wire};
 
 #[tokio::test]
@@ -394,9 +395,9 @@ async fn the_environment_sets_what_flags_set() {
 
 #[tokio::test]
 async fn the_password_may_come_from_a_file_or_the_environment_and_is_never_shown() {
-    let path = std::env::temp_dir().join(format!("fastway-test-key-{}", std::process::id()));
-    std::fs::write(&path, "s3cret\n").unwrap();
-    let file = ["--server-auth-password-file", path.to_str().unwrap()];
+    let folder = Folder::new();
+    let path = folder.write("key", "s3cret\n");
+    let file = ["--server-auth-password-file", &path];
     let trace = ["--log-level", "trace"];
     for (args, env) in [
         (&[&LOOPBACK[..], &trace, &file].concat(), &[][..]),
@@ -410,7 +411,6 @@ async fn the_password_may_come_from_a_file_or_the_environment_and_is_never_shown
         assert_eq!(code, Some(0));
         assert!(log.contains("server registered") && !log.contains("s3cret"), "{log}");
     }
-    std::fs::remove_file(&path).unwrap();
 
     let help = Command::new(env!("CARGO_BIN_EXE_gateway"))
         .arg("--help")

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::authority::Authority;
+use super::proxy::Log;
 use super::support::{KEY, Raw, TestGateway, config_with, threads, wire};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -377,6 +378,28 @@ async fn whoever_speaks_no_tls_is_turned_away_at_once() {
     assert_eq!(gateway.handle.refusals(Refusal::Tls), 9);
     assert_eq!(start.elapsed().as_secs(), 0);
     gateway.nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_says_who_had_no_tls_and_why() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let trust = Trust::new();
+    let gateway = TestGateway::start_in_memory(trust.for_clients(|_| {})).await;
+    drop(gateway.client().await);
+    for _ in 0..20 {
+        let mut client = gateway.client().await;
+        client.send(wire::ping()).await;
+        until_end(client).await;
+    }
+    let lines = log.lines();
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    for word in ["no TLS: turned away", "side=client", "peer=\"127.0.0.1:", "is not TLS"] {
+        assert!(lines[0].contains(word), "{word:?} is not in {lines:?}");
+    }
+    assert_eq!(gateway.handle.refusals(Refusal::Tls), 20);
 }
 
 /// The sentence that the user of the library gets.

@@ -1,44 +1,23 @@
 //! The files of TLS, as whoever starts the binary sees them: what is said about those that cannot be used.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use rcgen::date_time_ymd;
 
 use super::authority::Authority;
+use super::folder::Folder;
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("fastway-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
-    }
-
-    /// The exit code of a subcommand, and what it says.
-    fn run(&self, subcommand: &str, args: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        let output = command.arg(subcommand).args(args).env_clear().current_dir(&self.0).output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(said).unwrap())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// The exit code of a subcommand, and what it says.
+fn run(folder: &Folder, subcommand: &str, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    let output = command.arg(subcommand).args(args).env_clear().current_dir(folder.root()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
 }
 
 #[test]
 fn files_that_cannot_be_used_are_named_with_their_flag_and_why() {
-    let folder = Folder::new("tls-files");
+    let folder = Folder::new();
     let authority = Authority::new();
     let good = authority.issue("a.example");
     let dated = |from, to| {
@@ -86,7 +65,7 @@ fn files_that_cannot_be_used_are_named_with_their_flag_and_why() {
     ] {
         let args: Vec<_> = flags.into_iter().zip(files).filter(|(_, file)| !file.is_empty()).collect();
         let args: Vec<_> = args.into_iter().flat_map(|(flag, file)| [flag, file]).collect();
-        let (code, said) = folder.run("check", &args);
+        let (code, said) = run(&folder, "check", &args);
         assert_eq!(code, Some(2), "{args:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         for word in words {
@@ -94,13 +73,13 @@ fn files_that_cannot_be_used_are_named_with_their_flag_and_why() {
         }
     }
     let all = [client[0], "cert", client[1], "key", server[0], "cert", server[1], "key", server[2], "ca"];
-    let (code, said) = folder.run("check", &all);
+    let (code, said) = run(&folder, "check", &all);
     assert_eq!(code, Some(0), "{said}");
     // What is printed is a configuration file again.
-    let (code, printed) = folder.run("config", &all);
+    let (code, printed) = run(&folder, "config", &all);
     assert_eq!(code, Some(0), "{printed}");
     folder.write("gateway.toml", &printed);
-    let (code, said) = folder.run("config", &["--config", "gateway.toml"]);
+    let (code, said) = run(&folder, "config", &["--config", "gateway.toml"]);
     assert_eq!(code, Some(0), "{said}");
     for line in ["client-tls-cert = \"cert\"", "server-tls-client-ca = \"ca\""] {
         assert!(printed.contains(line) && said.contains(line), "{said}");

@@ -1,36 +1,12 @@
 //! The admin server of the binary: its flags, and what it can do to the process.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::http::request;
+use crate::folder::Folder;
 use crate::stopping::{LOOPBACK, Process};
-
-/// A folder for one test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fastway-admin-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The address in the third line of the log.
 fn admin_addr(process: &mut Process) -> SocketAddr {
@@ -50,17 +26,17 @@ async fn post(addr: SocketAddr, path: &str) -> super::Answer {
 
 #[tokio::test]
 async fn it_reads_the_settings_again_and_says_what_came_of_it() {
-    let folder = Folder::new("reload");
-    let file = folder.file("gateway.toml", "client-max-conn = 5");
+    let folder = Folder::new();
+    let file = folder.write("gateway.toml", "client-max-conn = 5");
     let mut process =
         Process::start(&[&LOOPBACK[..], &["--admin-addr", "127.0.0.1:0", "--config", &file]].concat());
     let addr = admin_addr(&mut process);
-    folder.file("gateway.toml", "client-max-conn = 6");
+    folder.write("gateway.toml", "client-max-conn = 6");
     let report = post(addr, "/reload").await;
     assert_eq!(report.status, 200);
     assert!(report.json()["report"].as_str().unwrap().contains("--client-max-conn"), "{report:?}");
 
-    folder.file("gateway.toml", "client-max-conn = 'six'");
+    folder.write("gateway.toml", "client-max-conn = 'six'");
     let error = post(addr, "/reload").await.error(422);
     assert!(error.contains(&format!("{file}:1: client-max-conn is six")), "{error}");
     process.signal("TERM");
@@ -104,8 +80,8 @@ async fn it_drains_and_goes_on_answering() {
 /// Everything that is logged, at the most talkative level.
 #[tokio::test]
 async fn the_token_may_come_from_a_file_and_is_never_shown() {
-    let folder = Folder::new("token");
-    let file = folder.file("token", "s3cret-token\r\n");
+    let folder = Folder::new();
+    let file = folder.write("token", "s3cret-token\r\n");
     let args = [&LOOPBACK[..], &["--admin-addr", ":0", "--admin-token-file", &file, "--log-level", "trace"]]
         .concat();
     let mut process = Process::start(&args);
@@ -124,9 +100,9 @@ async fn the_token_may_come_from_a_file_and_is_never_shown() {
 
 #[test]
 fn what_cannot_work_ends_it_with_code_2_and_a_sentence() {
-    let folder = Folder::new("wrong");
-    let (empty, text) = (folder.file("empty", "\n"), folder.file("text", "two words\n"));
-    let missing = folder.0.join("missing").to_str().unwrap().to_owned();
+    let folder = Folder::new();
+    let (empty, text) = (folder.write("empty", "\n"), folder.write("text", "two words\n"));
+    let missing = folder.path("missing");
     for (args, words) in [
         (&["--admin-addr", ":0"][..], &["--admin-token is not set", "0.0.0.0:0", "--admin-token-file"][..]),
         (&["--admin-addr", "10.0.0.1:0"], &["--admin-token is not set", "10.0.0.1:0"]),
