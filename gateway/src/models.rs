@@ -282,6 +282,18 @@ fn write_some(outbox: &Outbox, batch: &mut Batch, wire: &mut Vec<u8>, bytes: usi
     outbox.wrote(batch, messages);
 }
 
+/// A connection that has been opened at these ends, and that their owners and peers know of.
+fn conn_open_at(ids: &Arc<ConnIds>, [client, server]: [&Arc<Outbox>; 2], ends: &[&Arc<Outbox>]) -> Arc<Conn> {
+    let conn = Conn::new(ids, client, server);
+    for end in ends {
+        assert!(end.open(&conn, ToEndpoint::Accept { conn: conn.id(), remote: RemoteId::new(1) }));
+        let mut batch = Batch::default();
+        end.collect(Some(&mut batch), |_| ());
+        write_all(end, &mut batch, &mut Vec::new());
+    }
+    conn
+}
+
 /// A client joined with the server, and the connection's number, which is the first.
 fn joined(router: &Arc<Router>, mailboxes: [&Arc<Mailbox>; 2]) -> (Session, Session, ConnId) {
     let [here, there] = mailboxes;

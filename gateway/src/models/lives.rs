@@ -57,7 +57,8 @@ fn a_queue_that_is_cut_off_takes_no_more_and_hurts_nobody() {
         let mailbox = Arc::default();
         let (client, ids) = (client_outbox(1, AMPLE, &mailbox), ConnIds::after(0));
         let sender = server_outbox(AMPLE, &mailbox);
-        let (conn, to, cuts) = (Conn::new(&ids, &client, &sender), client.clone(), client.clone());
+        let conn = conn_open_at(&ids, [&client, &sender], &[&client, &sender]);
+        let (to, cuts) = (client.clone(), client.clone());
         let others = [
             spawn(move || {
                 let pushed = to.forward(&conn, &mut run_of(&messages(conn.id(), 0, 1)), &sender);

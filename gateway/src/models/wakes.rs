@@ -12,8 +12,9 @@ fn what_is_pushed_is_collected() {
     explore_up_to(4, || {
         let mailbox = Arc::default();
         let (server, ids) = (server_outbox(AMPLE, &mailbox), ConnIds::after(0));
-        let pushers = [1, 2].map(|number| {
-            let conn = Conn::new(&ids, &client_outbox(number, AMPLE, &mailbox), &server);
+        let clients = [1, 2].map(|number| client_outbox(number, AMPLE, &mailbox));
+        let conns = clients.map(|client| conn_open_at(&ids, [&client, &server], &[&server]));
+        let pushers = conns.map(|conn| {
             let server = server.clone();
             spawn(move || assert!(server.close(&conn)))
         });
@@ -105,7 +106,7 @@ fn an_order_to_end_reaches_a_session_that_sleeps() {
     explore_up_to(4, || {
         let mailbox = Arc::default();
         let (server, ids) = (server_outbox(AMPLE, &mailbox), ConnIds::after(0));
-        let conn = Conn::new(&ids, &client_outbox(1, AMPLE, &mailbox), &server);
+        let conn = conn_open_at(&ids, [&client_outbox(1, AMPLE, &mailbox), &server], &[&server]);
         let task = Task::new();
         server.woken_by(&task.waker());
         let (pushes, cuts) = (server.clone(), server.clone());
