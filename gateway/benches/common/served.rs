@@ -1,13 +1,11 @@
 //! The processes that are measured, the gateway first of all. They end when this is dropped.
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
-use anyhow::{Context as _, bail};
 use fastway_loadgen::Target;
 
-use crate::process;
+use crate::{process, started};
 
 /// Which gateway.
 #[derive(Debug, clap::Args)]
@@ -34,29 +32,9 @@ impl Served {
         let more: Vec<&str> = options.gateway_args.split_whitespace().collect();
         let is_given = |name: &str| more.iter().any(|flag| flag.split('=').next() == Some(name));
         let own = flags.chunks(2).filter(|flag| !is_given(flag[0])).flatten();
-        let mut command = Command::new(&options.gateway);
-        command.args(["--client-addr", "127.0.0.1:0", "--server-addr", "127.0.0.1:0"]).args(&more).args(own);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FASTWAY_") {
-                command.env_remove(name);
-            }
-        }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", options.gateway.display()))?;
-        let mut log = BufReader::new(child.stderr.take().context("it was asked for")?);
-        let mut lines = String::new();
-        let [Some(client_addr), Some(server_addr)] =
-            ["client", "server"].map(|side| addr(&mut log, side, &mut lines))
-        else {
-            let _ = child.kill();
-            bail!("{} did not start ({}):\n{}", options.gateway.display(), child.wait()?, lines.trim_end());
-        };
-        // What nobody reads would stop it in the end.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let ports = ["--client-addr", "127.0.0.1:0", "--server-addr", "127.0.0.1:0"];
+        let args: Vec<&str> = ports.into_iter().chain(more.iter().copied()).chain(own.copied()).collect();
+        let (child, [client_addr, server_addr]) = started::start(&options.gateway, &args)?;
         Ok(Self { child, target: Target { client_addr, server_addr } })
     }
 
@@ -80,19 +58,5 @@ impl Drop for Served {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// The address in the line of the log that says where this side listens; what was read goes to `lines`.
-fn addr(log: &mut impl BufRead, side: &str, lines: &mut String) -> Option<String> {
-    let listening = format!("listening side=\"{side}\" addr=");
-    loop {
-        let before = lines.len();
-        if log.read_line(lines).ok()? == 0 {
-            return None;
-        }
-        if let Some((_, addr)) = lines[before..].split_once(&listening) {
-            return Some(addr.trim().to_owned());
-        }
     }
 }

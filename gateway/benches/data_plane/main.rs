@@ -43,6 +43,8 @@ mod program;
 mod results;
 #[path = "../common/served.rs"]
 mod served;
+#[path = "../common/started.rs"]
+mod started;
 #[path = "../common/text.rs"]
 mod text;
 #[path = "../common/values.rs"]

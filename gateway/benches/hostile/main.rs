@@ -48,6 +48,8 @@ mod results;
 mod served;
 #[path = "../common/slow.rs"]
 mod slow;
+#[path = "../common/started.rs"]
+mod started;
 #[path = "../common/text.rs"]
 mod text;
 #[path = "../common/values.rs"]

@@ -1,13 +1,13 @@
 //! The gateways: processes that are told to end, and are started again on the same ports.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use crate::options::Options;
+use crate::started;
 
 /// One gateway. It ends when this is dropped.
 #[derive(Debug)]
@@ -46,39 +46,17 @@ impl GatewayProcess {
 
     fn start_on(client_addr: &str, server_addr: &str, options: &Options) -> anyhow::Result<Self> {
         let time = |time| humantime::format_duration(time).to_string();
-        let mut command = Command::new(&options.gateway);
-        command.args(["--client-addr", client_addr, "--server-addr", server_addr]);
-        command.args(["--drain-timeout", &time(options.drain_timeout)]);
-        command.args(["--drain-spread", &time(options.drain_spread)]);
-        command.args(["--threads", &options.threads.to_string()]);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FASTWAY_") {
-                command.env_remove(name);
-            }
-        }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", options.gateway.display()))?;
-        let mut log = BufReader::new(child.stderr.take().context("it was asked for")?);
-        let mut addrs = Vec::new();
-        let mut lines = String::new();
-        while addrs.len() < 2 {
-            let before = lines.len();
-            if log.read_line(&mut lines)? == 0 {
-                bail!("a gateway did not start ({}):\n{}", child.wait()?, lines.trim_end());
-            }
-            if let Some((_, addr)) =
-                lines[before..].split_once("addr=").filter(|(words, _)| words.contains("listening"))
-            {
-                addrs.push(addr.trim().to_owned());
-            }
-        }
-        // What nobody reads would stop it in the end.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let [client_addr, server_addr] = addrs.try_into().expect("there are two");
+        let (timeout, spread) = (time(options.drain_timeout), time(options.drain_spread));
+        let threads = options.threads.to_string();
+        let flags = [
+            ("--client-addr", client_addr),
+            ("--server-addr", server_addr),
+            ("--drain-timeout", &timeout),
+            ("--drain-spread", &spread),
+            ("--threads", &threads),
+        ];
+        let args: Vec<&str> = flags.into_iter().flat_map(|(flag, value)| [flag, value]).collect();
+        let (child, [client_addr, server_addr]) = started::start(&options.gateway, &args)?;
         Ok(Self { child, client_addr, server_addr })
     }
 

@@ -37,6 +37,8 @@ mod machine;
 mod nofile;
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../common/started.rs"]
+mod started;
 #[path = "../common/text.rs"]
 mod text;
 #[path = "../common/wire.rs"]
