@@ -1,8 +1,8 @@
 //! For the tests of this module: settings from arguments and from files that exist for the test alone.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::NamedTempFile;
 
 use super::sources::{Settings, Sources};
 
@@ -25,14 +25,12 @@ pub(super) const VALUES: [&str; 14] = [
 ];
 
 /// A file that is gone when the test is over.
-pub(super) struct TempFile(PathBuf);
+pub(super) struct TempFile(NamedTempFile);
 
 impl TempFile {
     pub(super) fn new(text: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("fastway-test-{}-{number}.toml", std::process::id());
-        let file = Self(std::env::temp_dir().join(name));
+        let file = tempfile::Builder::new().suffix(".toml").tempfile();
+        let file = Self(file.expect("the temporary folder can be written to"));
         file.write(text);
         file
     }
@@ -42,13 +40,7 @@ impl TempFile {
     }
 
     pub(super) fn path(&self) -> &str {
-        self.0.to_str().expect("it is called so here")
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        self.0.path().to_str().expect("it is called so here")
     }
 }
 
