@@ -14,8 +14,8 @@
 //! | `cli/pid_file.rs` | the file that names the process |
 //! | `cli/notify.rs` | what the service manager is told |
 //!
-//! Exit codes: 0 stopped in good order, 1 could not run (a port is taken), 2 wrong usage or configuration, found
-//! before anything is bound, 130 or 143 ended at once by a second signal.
+//! Exit codes: 0 stopped in good order, 2 could not start (wrong usage or configuration, a port that is taken), 130 or 143
+//! ended at once by a second signal.
 
 #[cfg(test)]
 mod example;
@@ -45,7 +45,7 @@ use self::process::run;
 use self::sources::{Settings, Sources};
 use crate::config::Config;
 
-const USAGE_ERROR: u8 = 2;
+const NOT_STARTED: u8 = 2;
 
 /// Runs the process: finds its settings, and does with them what it was asked for.
 pub(crate) fn main() -> ExitCode {
@@ -58,12 +58,10 @@ pub(crate) fn main() -> ExitCode {
         Action::Run => {
             let log = Log::start(&settings.cli.log);
             let pid_file = settings.cli.process.pid_file.as_deref();
-            if let Err(error) = pid_file.map_or(Ok(()), PidFile::check) {
-                return fail(USAGE_ERROR, &error);
-            }
-            match run(sources, &settings, log) {
+            let ran = pid_file.map_or(Ok(()), PidFile::check).and_then(|()| run(sources, &settings, log));
+            match ran {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(1, &error),
+                Err(error) => fail(&error),
             }
         }
         Action::Check => {
@@ -103,15 +101,15 @@ fn refuse(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<clap::Error>() {
         Some(error) => {
             let _ = error.print();
-            if error.use_stderr() { ExitCode::from(USAGE_ERROR) } else { ExitCode::SUCCESS }
+            if error.use_stderr() { ExitCode::from(NOT_STARTED) } else { ExitCode::SUCCESS }
         }
-        None => fail(USAGE_ERROR, error),
+        None => fail(error),
     }
 }
 
 /// The one sentence that says why there is no gateway.
-fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
+fn fail(error: &anyhow::Error) -> ExitCode {
     // If nobody reads it, there is still the exit code.
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
-    ExitCode::from(code)
+    ExitCode::from(NOT_STARTED)
 }

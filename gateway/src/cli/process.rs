@@ -17,7 +17,7 @@ use crate::admin::Admin;
 use crate::gateway::{BindError, Gateway, Handle, STOP_TIMEOUT};
 use crate::size::Size;
 
-/// Binds, serves, stops.
+/// Binds, serves, stops. Whatever fails does so at the start.
 pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Result<()> {
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).context("the operating system gives no random bytes for challenges")?;

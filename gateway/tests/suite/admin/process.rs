@@ -129,7 +129,7 @@ fn a_port_that_is_taken_ends_it_with_code_1_and_a_sentence() {
     let mut first = Process::start(&[&LOOPBACK[..], &["--admin-addr", "127.0.0.1:0"]].concat());
     let addr = admin_addr(&mut first).to_string();
     let (code, log) = Process::start(&[&LOOPBACK[..], &["--admin-addr", &addr]].concat()).end();
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(2), "{log}");
     assert!(log.contains(&format!("--admin-addr: cannot listen on {addr}")), "{log}");
     assert!(log.contains("choose another port") && !log.contains("listening"), "{log}");
     first.signal("TERM");
