@@ -358,7 +358,7 @@ fn what_cannot_work_ends_it_with_code_2_and_a_sentence() {
 }
 
 #[test]
-fn a_port_that_is_taken_ends_it_with_code_1_and_a_sentence() {
+fn a_port_that_is_taken_ends_it_with_code_2_and_a_sentence() {
     let mut first = Process::start(&LOOPBACK);
     let addr = first.addrs()[0].to_string();
     let (code, log) = Process::start(&["--client-addr", &addr, "--server-addr", "127.0.0.1:0"]).end();

@@ -125,7 +125,7 @@ fn what_cannot_work_ends_it_with_code_2_and_a_sentence() {
 }
 
 #[test]
-fn a_port_that_is_taken_ends_it_with_code_1_and_a_sentence() {
+fn a_port_that_is_taken_ends_it_with_code_2_and_a_sentence() {
     let mut first = Process::start(&[&LOOPBACK[..], &["--admin-addr", "127.0.0.1:0"]].concat());
     let addr = admin_addr(&mut first).to_string();
     let (code, log) = Process::start(&[&LOOPBACK[..], &["--admin-addr", &addr]].concat()).end();
