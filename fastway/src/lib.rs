@@ -101,6 +101,7 @@ pub mod buffers;
 pub mod command;
 pub mod endpoint;
 pub mod extensions;
+pub mod fleet;
 pub mod frame;
 pub mod handshake;
 pub mod id;

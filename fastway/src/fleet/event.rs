@@ -1,0 +1,91 @@
+//! What happens to gateways, in words for people, and how they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::gateways::{FindError, GatewayAddr};
+use crate::endpoint::{ConnectError, LinkError};
+
+/// Something happened that the caller may want to know. Its text is a sentence that says at which gateway, what, and what is
+/// done next.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Event {
+    /// There is one more gateway.
+    #[error("gateway {0} is there: connecting to it")]
+    Found(GatewayAddr),
+    /// A gateway is not in the set any more. Its link, if there is one, goes on until it ends.
+    #[error("gateway {0} is not in the set any more: it is not connected to again")]
+    Gone(GatewayAddr),
+    /// There is a link.
+    #[error("connected to gateway {gateway} in {took:?}")]
+    Connected {
+        /// To which.
+        gateway: GatewayAddr,
+        /// How long that took.
+        took: Duration,
+    },
+    /// The gateway said that it drains, or began to close its connections for that.
+    #[error("gateway {0} drains: no more connections are opened through it")]
+    Draining(GatewayAddr),
+    /// There is no link, or none any more.
+    #[error("gateway {gateway}: {trouble}; it is tried again in {retry_in:?}")]
+    Trouble {
+        /// At which.
+        gateway: GatewayAddr,
+        /// Why.
+        trouble: Trouble,
+        /// When that gateway is tried again at the earliest.
+        retry_in: Duration,
+    },
+    /// The set of gateways is not known, or not anew. The one that was known before stays.
+    #[error("{error}; it is tried again in {retry_in:?}")]
+    NotFound {
+        /// Why.
+        error: FindError,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+}
+
+/// Why there is no link to a gateway.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Trouble {
+    /// There was none.
+    #[error("{0}")]
+    Connect(Arc<ConnectError>),
+    /// There was one, and it has ended.
+    #[error("{0}")]
+    Link(LinkError),
+}
+
+/// How one gateway is.
+#[derive(Clone, Debug)]
+pub struct GatewayStatus {
+    /// Which.
+    pub gateway: GatewayAddr,
+    /// What is being done about it.
+    pub state: GatewayState,
+    /// Failures in a row, up to now.
+    pub failures: u32,
+    /// The last thing that went wrong, however long ago.
+    pub last_trouble: Option<Trouble>,
+    /// How long the last successful connect took.
+    pub connect_time: Option<Duration>,
+}
+
+/// What is being done about a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatewayState {
+    /// Nothing: a client needs one gateway only.
+    Idle,
+    /// It is being connected to.
+    Connecting,
+    /// There is a link since then.
+    Connected(Instant),
+    /// There is a link, but the gateway will soon end it.
+    Draining(Instant),
+    /// It failed, and is tried again then at the earliest.
+    Waiting(Instant),
+}
