@@ -90,6 +90,7 @@
 //! # What is where
 //!
 //! - [`endpoint`]: clients, servers, virtual connections. Most programs need only this.
+//! - [`fleet`]: the same over many gateways: a server that is linked to all of them, a client that moves from one to another.
 //! - [`net`]: the trait [`Network`](net::Network), TCP, and a network in memory for tests.
 //! - [`frame`], [`command`], [`handshake`], [`id`]: the protocol as values. No I/O, no clock, no randomness.
 //! - [`extensions`]: what goes beyond the original, for servers that ask for it: the addresses of clients.

@@ -190,6 +190,12 @@ impl VirtualConn {
         self.sender.hold.state.remote
     }
 
+    /// The gateway that it goes through: the address that its link was connected to.
+    #[must_use]
+    pub fn gateway(&self) -> &str {
+        &self.sender.hold.link.gateway
+    }
+
     /// Where the client comes from, for a server that asks for it ([`EndpointConfig::ask_client_addr`]); whichever side dialled.
     ///
     /// It is what the gateway sees: the client's own address, or what a proxy that the gateway trusts says it is. Behind a load

@@ -127,7 +127,9 @@ impl<S: Stream> Driver<S> {
                 Err(ReadError::Frame(error)) => return Err(error.into()),
                 Err(ReadError::Handler(error)) => return Err(error.into()),
             }
-            self.on_probation = None;
+            if self.on_probation.take().is_some() {
+                desk.link.lock().let_in();
+            }
         }
         cx.waker().wake_by_ref();
         Ok(())

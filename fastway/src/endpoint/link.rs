@@ -21,6 +21,8 @@ pub(super) type Answer = Result<Arc<ConnState>, ()>;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) config: EndpointConfig,
+    /// The address that was connected to.
+    pub(super) gateway: Box<str>,
     shared: Mutex<Shared>,
 }
 
@@ -36,6 +38,8 @@ pub(super) struct Shared {
     /// Nobody accepts anything yet: the gateway was asked for the addresses of clients, and its answer may tell those of
     /// connections that were opened before it.
     pub(super) accept_waits: bool,
+    /// The gateway has said something to a server, so it has let it in.
+    let_in: bool,
     /// Nobody uses the link any more, or it was closed on this side.
     pub(super) closing: bool,
     pub(super) ended: Option<LinkError>,
@@ -43,7 +47,7 @@ pub(super) struct Shared {
     write_failed: Option<LinkError>,
     /// It has ended, and nothing more is written.
     finished: bool,
-    /// Who waits for that.
+    /// Who waits for that, or for being let in.
     watching: Vec<Waker>,
     driver: Option<Waker>,
 }
@@ -62,7 +66,7 @@ pub(super) struct Outgoing {
 }
 
 impl Link {
-    pub(super) fn new(config: EndpointConfig) -> Arc<Self> {
+    pub(super) fn new(config: EndpointConfig, gateway: &str) -> Arc<Self> {
         let shared = Shared {
             out: Outgoing::default(),
             dials: Dials::new(),
@@ -70,6 +74,7 @@ impl Link {
             incoming: VecDeque::new(),
             accepting: Vec::new(),
             accept_waits: false,
+            let_in: false,
             closing: false,
             ended: None,
             write_failed: None,
@@ -77,7 +82,7 @@ impl Link {
             watching: Vec::new(),
             driver: None,
         };
-        Arc::new(Self { config, shared: Mutex::new(shared) })
+        Arc::new(Self { config, gateway: gateway.into(), shared: Mutex::new(shared) })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -151,6 +156,19 @@ impl Link {
         Poll::Pending
     }
 
+    /// Waits until a server is let in, or its link has ended.
+    pub(super) fn poll_let_in(&self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        let mut shared = self.lock();
+        if shared.let_in {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(ended) = &shared.ended {
+            return Poll::Ready(Err(ended.clone()));
+        }
+        register(&mut shared.watching, cx.waker());
+        Poll::Pending
+    }
+
     /// Nobody is left to accept: what others have opened, and will open, is closed.
     pub(super) fn accept_no_more(&self) {
         let mut shared = self.lock();
@@ -197,6 +215,12 @@ impl Shared {
         if std::mem::take(&mut self.accept_waits) {
             self.accepting.drain(..).for_each(Waker::wake);
         }
+    }
+
+    /// The gateway has said its first word to a server.
+    pub(super) fn let_in(&mut self) {
+        self.let_in = true;
+        self.watching.drain(..).for_each(Waker::wake);
     }
 
     /// The link has ended: everybody who waits for something is told.

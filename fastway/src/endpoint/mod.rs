@@ -35,6 +35,7 @@ mod link;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,6 +47,7 @@ pub use error::{CloseReason, ConnectError, DialError, LinkError, SendError};
 
 use self::dials::Ticket;
 use self::link::Link;
+use crate::command::ToGateway;
 use crate::extensions::{Extensions, Grant, ask};
 use crate::handshake::Challenge;
 use crate::id::{ClientId, RemoteId, ServerId, Side};
@@ -59,7 +61,8 @@ pub struct Client {
 
 /// A game server's link to one gateway. A clone is another handle to the same link.
 ///
-/// A server that is to be reached through several gateways holds one of these for each.
+/// A server that is to be reached through several gateways holds one of these for each, or leaves that to
+/// [`fleet::Server`](crate::fleet::Server).
 #[derive(Clone, Debug)]
 pub struct Server {
     link: Arc<Endpoint>,
@@ -79,7 +82,7 @@ impl Client {
     ) -> Result<Self, ConnectError> {
         let after = config.connect_timeout;
         let stream = in_time(after, addr, connect(network, addr)).await?;
-        let link = Link::new(config);
+        let link = Link::new(config, addr);
         driver::spawn(link.clone(), stream, Side::Client);
         Ok(Self { link: Endpoint::new(link) })
     }
@@ -113,7 +116,7 @@ impl Server {
         key: &[u8],
         config: EndpointConfig,
     ) -> Result<Self, ConnectError> {
-        let asks = config.ask_client_addr && config.max_packet.bytes() >= Grant::SMALLEST_MAX_PACKET;
+        let asks = asks(&config);
         let registered = async {
             let mut stream = connect(network, addr).await?;
             let answered = async {
@@ -131,10 +134,27 @@ impl Server {
             Ok(stream)
         };
         let stream = in_time(config.connect_timeout, addr, registered).await?;
-        let link = Link::new(config);
+        let link = Link::new(config, addr);
         link.lock().accept_waits = asks;
         driver::spawn(link.clone(), stream, Side::Server);
         Ok(Self { link: Endpoint::new(link), id })
+    }
+
+    /// Waits until the gateway has let this server in: until it has said anything.
+    ///
+    /// A gateway that accepts the key says nothing of its own accord, so it is asked something that every gateway answers,
+    /// whatever its generation: a dial to client 0, which nobody is, is refused. Who asks for the addresses of clients has
+    /// asked that already.
+    pub(crate) async fn let_in(&self) -> Result<(), LinkError> {
+        if !asks(&self.link.config) {
+            self.link.command(ToGateway::Dial { remote: RemoteId::new(0) });
+        }
+        poll_fn(|cx| self.link.poll_let_in(cx)).await
+    }
+
+    /// [`accept`](Self::accept), for those who accept from several links at once.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<VirtualConn, LinkError>> {
+        self.link.poll_accept(cx).map_ok(|conn| VirtualConn::new(conn, self.link.0.clone()))
     }
 
     /// The ID that this server registered.
@@ -257,6 +277,11 @@ impl Drop for Dial<'_> {
             drop(VirtualConn::new(unwanted, self.link.clone()));
         }
     }
+}
+
+/// Whether a server asks for more than the original protocol has.
+fn asks(config: &EndpointConfig) -> bool {
+    config.ask_client_addr && config.max_packet.bytes() >= Grant::SMALLEST_MAX_PACKET
 }
 
 async fn connect<N: Network>(network: &N, addr: &str) -> Result<N::Stream, ConnectError> {

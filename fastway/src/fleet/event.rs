@@ -13,7 +13,7 @@ use crate::endpoint::{ConnectError, LinkError};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Event {
     /// There is one more gateway.
-    #[error("gateway {0} is there: connecting to it")]
+    #[error("gateway {0} is in the set")]
     Found(GatewayAddr),
     /// A gateway is not in the set any more. Its link, if there is one, goes on until it ends.
     #[error("gateway {0} is not in the set any more: it is not connected to again")]
@@ -39,14 +39,29 @@ pub enum Event {
         /// When that gateway is tried again at the earliest.
         retry_in: Duration,
     },
+    /// The link to a gateway that is not in the set any more has ended.
+    #[error("gateway {gateway} is not in the set any more, and its link has ended: {trouble}")]
+    Left {
+        /// To which.
+        gateway: GatewayAddr,
+        /// Why.
+        trouble: Trouble,
+    },
     /// The set of gateways is not known, or not anew. The one that was known before stays.
-    #[error("{error}; it is tried again in {retry_in:?}")]
+    #[error("{error}; {}", what_next(*retry_in))]
     NotFound {
         /// Why.
         error: FindError,
-        /// When it is tried again.
-        retry_in: Duration,
+        /// When it is looked again. `None`: whenever the caller's stream says something else.
+        retry_in: Option<Duration>,
     },
+}
+
+fn what_next(retry_in: Option<Duration>) -> String {
+    match retry_in {
+        Some(retry_in) => format!("it is looked again in {retry_in:?}, and what was known before stays"),
+        None => "what was known before stays, until the stream says something else".to_owned(),
+    }
 }
 
 /// Why there is no link to a gateway.
@@ -56,8 +71,14 @@ pub enum Trouble {
     #[error("{0}")]
     Connect(Arc<ConnectError>),
     /// There was one, and it has ended.
-    #[error("{0}")]
+    #[error("{}", without_advice(_0))]
     Link(LinkError),
+}
+
+/// The holder of a single link is told to connect again. Here that is done for him.
+fn without_advice(error: &LinkError) -> String {
+    let text = error.to_string();
+    text.strip_suffix("; connect again").unwrap_or(&text).to_owned()
 }
 
 /// How one gateway is.
@@ -67,7 +88,8 @@ pub struct GatewayStatus {
     pub gateway: GatewayAddr,
     /// What is being done about it.
     pub state: GatewayState,
-    /// Failures in a row, up to now.
+    /// Failures in a row, up to now. A link that was there for less than the longest wait between two tries does not end the
+    /// row: a gateway that ends each link right away is a failing one.
     pub failures: u32,
     /// The last thing that went wrong, however long ago.
     pub last_trouble: Option<Trouble>,

@@ -1,9 +1,11 @@
 //! Where the gateways are.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +13,23 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::net::lookup_host;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+
+/// A name is looked up in this time, or not at all.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a lookup failed, the next one comes no later than this.
+const FAILED_LOOKUP_EVERY: Duration = Duration::from_secs(5);
+
+/// Lookups do not come faster than this.
+const SHORTEST_EVERY: Duration = Duration::from_millis(100);
 
 /// The address of one gateway, `HOST:PORT`: of its public port for clients, of its internal one for servers. A clone costs
 /// nothing.
+///
+/// It is kept in the usual spelling, so that one gateway does not count as two: a name in lower case, an IP address in its
+/// shortest form. A name and its IP address are two addresses all the same: who lists both is linked to that gateway twice,
+/// and of two servers with one ID a gateway keeps the last.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayAddr(Arc<str>);
 
@@ -29,10 +44,11 @@ impl GatewayAddr {
         let is_ipv6 = host.starts_with('[') && host.ends_with(']');
         let host_is_fine =
             !host.is_empty() && !host.contains(char::is_whitespace) && (is_ipv6 || !host.contains(':'));
-        if !host_is_fine || !port.parse::<u16>().is_ok_and(|port| port != 0) {
-            return Err(not_an_address(addr));
-        }
-        Ok(Self(addr.into()))
+        let port = port.parse::<u16>().ok().filter(|port| *port != 0).filter(|_| host_is_fine);
+        let addr = format!("{host}:{}", port.ok_or_else(|| not_an_address(addr))?);
+        let usual =
+            addr.parse::<SocketAddr>().map_or_else(|_| addr.to_ascii_lowercase(), |addr| addr.to_string());
+        Ok(Self(usual.into()))
     }
 
     /// `HOST:PORT`.
@@ -51,6 +67,13 @@ impl fmt::Display for GatewayAddr {
 impl fmt::Debug for GatewayAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Ordered as its text is.
+impl Borrow<str> for GatewayAddr {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -90,7 +113,7 @@ pub enum FindError {
 
 /// Turns a name into addresses. A simulation has its own.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of `name`, each as `HOST:PORT`, in any order.
+    /// The addresses of `name`, each as `HOST:PORT`, in any order. Whoever asks gives up after 10 s.
     ///
     /// # Errors
     ///
@@ -160,27 +183,21 @@ impl Gateways {
     }
 
     /// The same with another resolver, which also says what a name looks like.
+    ///
+    /// A lookup has 10 s. After one that failed the next comes within 5 s, however long `every` is; `every` is 100 ms at least.
     pub fn resolved(resolver: impl Resolve, name: &str, every: Duration) -> Self {
         let (resolver, name) = (Arc::new(resolver), Arc::<str>::from(name));
         let lookup = move || {
             let (resolver, name) = (resolver.clone(), name.clone());
-            let found: Pin<Box<dyn Future<Output = Found> + Send>> = Box::pin(async move {
-                let addrs = resolver
-                    .resolve(&name)
-                    .await
-                    .map_err(|error| FindError::Resolve { name: name.to_string(), error: Arc::new(error) })?;
-                let gateways = read(addrs)?;
-                if gateways.is_empty() {
-                    return Err(FindError::NoAddresses { name: name.to_string() });
-                }
-                Ok(gateways)
-            });
+            let found: Pin<Box<dyn Future<Output = Found> + Send>> =
+                Box::pin(async move { look_up(&*resolver, &name).await });
             found
         };
-        Self(Source::Name { lookup: Box::new(lookup), every })
+        Self(Source::Name { lookup: Box::new(lookup), every: every.max(SHORTEST_EVERY) })
     }
 
-    /// The latest that the stream says. When it ends, the last one stays.
+    /// The latest that the stream says; nobody is in the set if it says that. What has a mistake in it counts as not said.
+    /// When the stream ends, the last one stays.
     pub fn stream(updates: impl Stream<Item = Vec<String>> + Send + 'static) -> Self {
         Self(Source::Stream(Box::pin(updates)))
     }
@@ -188,7 +205,7 @@ impl Gateways {
     /// How long after a mistake it is looked again, if ever.
     pub(super) fn every(&self) -> Option<Duration> {
         match &self.0 {
-            Source::Name { every, .. } => Some(*every),
+            Source::Name { every, .. } => Some(after_failure(*every)),
             Source::List(_) | Source::Stream(_) => None,
         }
     }
@@ -202,22 +219,52 @@ impl Gateways {
                 found.try_send(Ok(gateways)).expect("there is room for one");
             }
             Source::Name { lookup, every } => {
-                tokio::spawn(async move {
-                    while found.send(lookup().await).await.is_ok() {
-                        sleep(every).await;
+                tokio::spawn(until_dropped(found.clone(), async move {
+                    loop {
+                        let gateways = lookup().await;
+                        let wait = if gateways.is_ok() { every } else { after_failure(every) };
+                        if found.send(gateways).await.is_err() {
+                            break;
+                        }
+                        sleep(wait).await;
                     }
-                });
+                }));
             }
             Source::Stream(mut updates) => {
-                tokio::spawn(async move {
+                tokio::spawn(until_dropped(found.clone(), async move {
                     while let Some(addrs) = poll_fn(|cx| updates.as_mut().poll_next(cx)).await
                         && found.send(read(addrs)).await.is_ok()
                     {}
-                });
+                }));
             }
         }
         receiver
     }
+}
+
+/// Nobody looks for those who have gone, not even until the next lookup.
+#[expect(clippy::disallowed_macros, reason = "biased")]
+async fn until_dropped(found: mpsc::Sender<Found>, looking: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = found.closed() => {}
+        () = looking => {}
+    }
+}
+
+async fn look_up(resolver: &impl Resolve, name: &str) -> Found {
+    let addrs = timeout(LOOKUP_TIMEOUT, resolver.resolve(name)).await.unwrap_or_else(|_| {
+        let what = format!("no answer within {LOOKUP_TIMEOUT:?}");
+        Err(io::Error::new(io::ErrorKind::TimedOut, what))
+    });
+    let addrs =
+        addrs.map_err(|error| FindError::Resolve { name: name.to_owned(), error: Arc::new(error) })?;
+    let gateways = read(addrs)?;
+    if gateways.is_empty() { Err(FindError::NoAddresses { name: name.to_owned() }) } else { Ok(gateways) }
+}
+
+fn after_failure(every: Duration) -> Duration {
+    every.min(FAILED_LOOKUP_EVERY)
 }
 
 fn read<A: AsRef<str>>(addrs: impl IntoIterator<Item = A>) -> Result<BTreeSet<GatewayAddr>, FindError> {
@@ -232,6 +279,13 @@ mod tests {
     fn an_address_has_a_host_and_a_port() {
         for addr in ["gateway.example:7020", "10.0.0.1:1", "[2001:db8::1]:7020", "localhost:65535"] {
             assert_eq!(GatewayAddr::new(addr).unwrap().as_str(), addr);
+        }
+        for (addr, usual) in [
+            ("Gateway.Example:07020", "gateway.example:7020"),
+            ("10.0.0.1:+1", "10.0.0.1:1"),
+            ("[2001:DB8:0::1]:7020", "[2001:db8::1]:7020"),
+        ] {
+            assert_eq!(GatewayAddr::new(addr).unwrap().as_str(), usual);
         }
         for addr in [
             "",
@@ -259,6 +313,31 @@ mod tests {
         let mut found = Gateways::list(["b:1", "a:1", "b:1"]).unwrap().watch();
         let found = found.try_recv().unwrap().unwrap();
         assert_eq!(found.iter().map(GatewayAddr::as_str).collect::<Vec<_>>(), ["a:1", "b:1"]);
+    }
+
+    /// Never says anything.
+    struct Silence;
+
+    impl Resolve for Silence {
+        async fn resolve(&self, _: &str) -> io::Result<Vec<String>> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_does_not_answer_is_given_up_and_asked_again_soon() {
+        let gateways = Gateways::resolved(Silence, "gateways:1", Duration::from_secs(3600));
+        assert_eq!(gateways.every(), Some(FAILED_LOOKUP_EVERY));
+        let begun = tokio::time::Instant::now();
+        let mut found = gateways.watch();
+        for round in 0..2 {
+            let error = found.recv().await.unwrap().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "cannot find gateways by the name gateways:1: no answer within 10s"
+            );
+            assert_eq!(begun.elapsed(), LOOKUP_TIMEOUT + (LOOKUP_TIMEOUT + FAILED_LOOKUP_EVERY) * round);
+        }
     }
 
     /// Says something else each time.

@@ -7,10 +7,15 @@
 
 mod backoff;
 mod config;
+mod ended;
 mod event;
 mod gateways;
+mod reporter;
+mod server;
 
 pub use backoff::Backoff;
 pub use config::{Choice, FleetConfig};
+pub use ended::Ended;
 pub use event::{Event, GatewayState, GatewayStatus, Trouble};
 pub use gateways::{FindError, GatewayAddr, Gateways, Resolve, SystemResolver};
+pub use server::{NoLink, Server, ServerDialError};

@@ -1,0 +1,10 @@
+//! Servers and clients of many gateways, against scripted gateways, over memory and virtual time.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod scripted;
+mod server_backoff;
+mod server_conns;
+mod server_ending;
+mod server_sets;
+mod server_troubles;
