@@ -6,8 +6,9 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -243,13 +244,13 @@ impl Gateways {
 }
 
 /// Nobody looks for those who have gone, not even until the next lookup.
-#[expect(clippy::disallowed_macros, reason = "biased")]
 async fn until_dropped(found: mpsc::Sender<Found>, looking: impl Future<Output = ()>) {
-    tokio::select! {
-        biased;
-        () = found.closed() => {}
-        () = looking => {}
-    }
+    let (mut dropped, mut looking) = (pin!(found.closed()), pin!(looking));
+    poll_fn(|cx| match dropped.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => looking.as_mut().poll(cx),
+    })
+    .await;
 }
 
 async fn look_up(resolver: &impl Resolve, name: &str) -> Found {

@@ -25,7 +25,7 @@ fn fed() -> (mpsc::UnboundedSender<Vec<&'static str>>, Gateways) {
 struct Script(Mutex<VecDeque<Result<Vec<&'static str>, &'static str>>>);
 
 impl Script {
-    fn new<const N: usize>(answers: [Result<Vec<&'static str>, &'static str>; N]) -> Gateways {
+    fn says<const N: usize>(answers: [Result<Vec<&'static str>, &'static str>; N]) -> Gateways {
         Gateways::resolved(Self(Mutex::new(answers.into())), "gateways:7020", SECOND * 2)
     }
 }
@@ -73,7 +73,7 @@ async fn a_name_that_does_not_resolve_is_looked_up_again_and_the_last_set_stays(
     let begun = Instant::now();
     let script =
         [Err("no such name"), Ok(vec![]), Ok(vec![A]), Err("no such name"), Ok(vec![]), Ok(vec![A, B])];
-    let server = start(&network, Script::new(script));
+    let server = start(&network, Script::says(script));
     let mut events = server.events();
     assert!(timeout(SECOND, server.ready()).await.is_err());
     assert_eq!(
