@@ -1,20 +1,35 @@
 //! Many gateways as one: where they are, a server that is linked to all of them, a client that is linked to one and moves
 //! to another when that one fails or drains.
 //!
+//! A client is a [`Client`], and what it dials is a [`Conn`], which outlives its gateway: its documentation has an example.
+//!
 //! Nothing here needs the gateways to know each other. Which gateways there are, everybody learns from what is there
 //! anyway: a list, a name in DNS, a stream of the caller's own ([`Gateways`]). What goes wrong, the caller sees
 //! ([`Event`]): at which gateway, why, and what is done next.
 
 mod backoff;
+mod choice;
+mod client;
+mod client_error;
 mod config;
+mod conn;
+mod driver;
 mod ended;
 mod event;
 mod gateways;
+mod health;
+#[cfg(test)]
+mod moving_tests;
+mod race;
 mod reporter;
 mod server;
+mod shared;
 
 pub use backoff::Backoff;
+pub use client::Client;
+pub use client_error::{ConnEnd, NoConn, NoGateway, SendError, Tried};
 pub use config::{Choice, FleetConfig};
+pub use conn::{Conn, Received};
 pub use ended::Ended;
 pub use event::{Event, GatewayState, GatewayStatus, Trouble};
 pub use gateways::{FindError, GatewayAddr, Gateways, Resolve, SystemResolver};

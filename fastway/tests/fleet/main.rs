@@ -2,6 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod client_accepting;
+mod client_choosing;
+mod client_closing;
+mod client_connecting;
+mod client_losing;
+mod client_renewing;
+mod client_support;
 mod scripted;
 mod server_backoff;
 mod server_conns;

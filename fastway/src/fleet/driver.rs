@@ -1,0 +1,130 @@
+//! The task that sees to it that a client has a link: it follows the set of gateways, connects, and moves.
+//!
+//! A search goes from one gateway to the next until one takes the client; whom it turns to is [`super::health`]'s business.
+//! It begins at an instant that is drawn by lot, from [`FleetConfig::spread`](super::FleetConfig::spread) after a loss, from
+//! the time that is left if the gateway drains. There are two links only in the latter case: the old one stays, with what
+//! was opened through it, until the gateway ends it.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::ended::Ended;
+use super::gateways::{Found, Gateways};
+use super::race::race;
+use super::shared::{Linked, Shared};
+use crate::endpoint::{self, LinkError, VirtualConn};
+use crate::net::Network;
+
+/// See the module. `draining` waits until the gateway says that it drains, and for how long it will keep the link.
+pub(super) struct Driver<N, D> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) network: N,
+    /// Where what servers open goes to.
+    pub(super) accepted: mpsc::Sender<VirtualConn>,
+    pub(super) draining: D,
+}
+
+impl<N, D, F> Driver<N, D>
+where
+    N: Network,
+    D: Fn(endpoint::Client) -> F + Send + Sync + 'static,
+    F: Future<Output = Duration> + Send + 'static,
+{
+    /// Until the client is closed or dropped, or can never have a link again.
+    pub(super) async fn run(self, gateways: Gateways) {
+        let every = gateways.every();
+        let found = gateways.watch();
+        let live = race(async { match self.follow(found, every).await {} }, self.keep_a_link());
+        if let Some(ended) = self.shared.closing.run_until_cancelled(live).await {
+            self.shared.end(ended);
+        }
+        self.finish().await;
+    }
+
+    /// After `close` everything on the links ends, what is queued is sent. Without it, nobody holds more of this client than
+    /// connections that it has accepted: the links end with those.
+    async fn finish(self) {
+        let links = self.shared.take_links();
+        if self.shared.is_closed() {
+            links.iter().for_each(|link| link.endpoint.close());
+            for link in links {
+                link.endpoint.ended().await;
+            }
+        }
+        self.shared.finished.cancel();
+    }
+
+    async fn follow(&self, mut found: mpsc::Receiver<Found>, every: Option<Duration>) -> Infallible {
+        while let Some(found) = found.recv().await {
+            self.shared.found(found, every);
+        }
+        self.shared.set_is_final();
+        pending().await
+    }
+
+    async fn keep_a_link(&self) -> Ended {
+        loop {
+            let link = match self.search().await {
+                Ok(link) => link,
+                Err(ended) => return ended,
+            };
+            let lost = async {
+                self.shared.lost(link.serial).await;
+                None
+            };
+            if let Some(window) =
+                race(lost, async { Some((self.draining)(link.endpoint.clone()).await) }).await
+            {
+                self.shared.drains(&link);
+                // In the first half, since within the second the gateway ends links.
+                let wait = self.shared.draw(window / 2);
+                if timeout(wait, self.shared.lost(link.serial)).await.is_err() {
+                    continue;
+                }
+            }
+            sleep(self.shared.draw(self.shared.config.spread)).await;
+        }
+    }
+
+    /// Until there is a link.
+    async fn search(&self) -> Result<Linked, Ended> {
+        loop {
+            let gateway = self.shared.next_gateway().await?;
+            let begun = Instant::now();
+            let config = self.shared.config.of_a_link();
+            match endpoint::Client::connect(&self.network, gateway.as_str(), config).await {
+                Ok(endpoint) => {
+                    return Ok(self
+                        .shared
+                        .connected(gateway, endpoint, begun.elapsed(), |link| self.tend(link)));
+                }
+                Err(error) => self.shared.not_connected(gateway, error),
+            }
+        }
+    }
+
+    /// Looks after a link until it ends.
+    fn tend(&self, link: &Linked) -> AbortOnDropHandle<()> {
+        let (shared, link, accepted) = (self.shared.clone(), link.clone(), self.accepted.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let end = race(link.endpoint.ended(), forward(&link.endpoint, &accepted)).await;
+            shared.unlinked(link.serial, end);
+        }))
+    }
+}
+
+/// Hands on what servers open. When nobody can accept it any more, it is closed.
+async fn forward(link: &endpoint::Client, accepted: &mpsc::Sender<VirtualConn>) -> LinkError {
+    loop {
+        match link.accept().await {
+            Ok(conn) => drop(accepted.send(conn).await),
+            Err(end) => return end,
+        }
+    }
+}

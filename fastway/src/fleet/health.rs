@@ -1,0 +1,399 @@
+//! What a client knows of each gateway: whether it is in the set, how it did, when it may be tried again. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::choice::Candidate;
+use super::config::{Choice, FleetConfig};
+use super::event::{GatewayState, GatewayStatus, Trouble};
+use super::gateways::GatewayAddr;
+
+/// A failure counts for so many of the longest waits. Until then every gateway that did not fail comes before the one that
+/// did: its next failure may cost a whole connect timeout. After that it is like any other, so that it gets its share again.
+const REMEMBERED_WAITS: u32 = 10;
+
+/// No clock runs over, whatever the waits are.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// All gateways of a set.
+///
+/// *Inputs*: [`update`](Self::update) when the set changes, then what happened to which gateway. *Output*:
+/// [`pick`](Self::pick), which says whom to try.
+#[derive(Debug)]
+pub(super) struct Health {
+    backoff: Backoff,
+    choice: Choice,
+    gateways: BTreeMap<GatewayAddr, Record>,
+    /// The last that was picked.
+    last: Option<GatewayAddr>,
+}
+
+/// One gateway.
+#[derive(Debug, Default)]
+struct Record {
+    in_set: bool,
+    connecting: bool,
+    link: Option<Link>,
+    failures: u32,
+    failed: Option<Failed>,
+    last_trouble: Option<Trouble>,
+    connect_time: Option<Duration>,
+}
+
+/// The newest link to a gateway.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    serial: u64,
+    since: Instant,
+    drains: bool,
+}
+
+/// The last failure.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// When the gateway may be tried again.
+    waits_until: Instant,
+    /// When it is like any other.
+    forgotten_at: Instant,
+}
+
+/// What a client that needs a gateway should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pick {
+    /// Connect to this one now.
+    Try(GatewayAddr),
+    /// All have failed just now: pick again then.
+    Wait(Instant),
+    /// Nobody is in the set.
+    Nobody,
+}
+
+/// What became of a set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) found: Vec<GatewayAddr>,
+    pub(super) gone: Vec<GatewayAddr>,
+}
+
+impl Health {
+    pub(super) fn new(config: &FleetConfig) -> Self {
+        Self { backoff: config.backoff, choice: config.choice, gateways: BTreeMap::new(), last: None }
+    }
+
+    /// From now on these are in the set. One that is not is kept for as long as it matters: it may come back.
+    pub(super) fn update(&mut self, set: &BTreeSet<GatewayAddr>, now: Instant) -> Changes {
+        let mut changes = Changes::default();
+        for gateway in set {
+            let record = self.gateways.entry(gateway.clone()).or_default();
+            if !std::mem::replace(&mut record.in_set, true) {
+                changes.found.push(gateway.clone());
+            }
+        }
+        for (gateway, record) in &mut self.gateways {
+            if !set.contains(gateway) && std::mem::take(&mut record.in_set) {
+                changes.gone.push(gateway.clone());
+            }
+        }
+        self.gateways.retain(|_, record| record.matters(now));
+        changes
+    }
+
+    /// Whom to try, in this order: those that did not fail lately; those whose wait is over; whoever's wait is over first.
+    /// A gateway that drains comes only if there is nobody else: behind its address there may be others.
+    pub(super) fn pick(&mut self, now: Instant, rng: &mut StdRng) -> Pick {
+        let in_set = || self.gateways.iter().filter(|(_, record)| record.in_set);
+        let mut candidates: Vec<_> = in_set().filter(|(_, record)| !record.drains()).collect();
+        if candidates.is_empty() {
+            candidates = in_set().collect();
+        }
+        let Some(soonest) = candidates.iter().map(|(_, record)| record.waits_until(now)).min() else {
+            return Pick::Nobody;
+        };
+        if soonest > now {
+            return Pick::Wait(soonest);
+        }
+        candidates.retain(|(_, record)| record.waits_until(now) <= now);
+        if candidates.iter().any(|(_, record)| !record.failed_lately(now)) {
+            candidates.retain(|(_, record)| !record.failed_lately(now));
+        }
+        let candidates: Vec<_> = candidates
+            .into_iter()
+            .map(|(gateway, record)| Candidate { gateway, connect_time: record.connect_time })
+            .collect();
+        let gateway = self.choice.of(&candidates, self.last.as_ref(), rng).clone();
+        self.last = Some(gateway.clone());
+        self.record(&gateway).connecting = true;
+        Pick::Try(gateway)
+    }
+
+    /// There is a link. Whether the gateway is well is seen when it has lasted.
+    pub(super) fn connected(&mut self, gateway: &GatewayAddr, serial: u64, took: Duration, now: Instant) {
+        let record = self.record(gateway);
+        record.connecting = false;
+        record.connect_time = Some(took);
+        record.link = Some(Link { serial, since: now, drains: false });
+    }
+
+    /// There is none. Returns how long the gateway waits.
+    pub(super) fn failed(
+        &mut self,
+        gateway: &GatewayAddr,
+        trouble: Trouble,
+        now: Instant,
+        rng: &mut StdRng,
+    ) -> Duration {
+        let backoff = self.backoff;
+        let record = self.record(gateway);
+        record.connecting = false;
+        record.failures = record.failures.saturating_add(1);
+        record.last_trouble = Some(trouble);
+        let wait = backoff.after(record.failures, rng);
+        let forgotten_at = now + backoff.max.saturating_mul(REMEMBERED_WAITS).min(A_DAY);
+        record.failed = Some(Failed { waits_until: now + wait.min(A_DAY), forgotten_at });
+        wait
+    }
+
+    /// The link will end soon.
+    pub(super) fn drains(&mut self, gateway: &GatewayAddr, serial: u64) {
+        if let Some(link) = self.record(gateway).link.as_mut().filter(|link| link.serial == serial) {
+            link.drains = true;
+        }
+    }
+
+    /// A link has ended. Returns how long the gateway waits; not at all if there is a newer link to it.
+    ///
+    /// One that lasted less than the longest wait counts with the failures before it: a gateway that takes everybody and
+    /// keeps nobody is tried ever more rarely.
+    pub(super) fn lost(
+        &mut self,
+        gateway: &GatewayAddr,
+        serial: u64,
+        trouble: Trouble,
+        now: Instant,
+        rng: &mut StdRng,
+    ) -> Duration {
+        let lasting = self.backoff.max;
+        let record = self.record(gateway);
+        let Some(link) = record.link.take_if(|link| link.serial == serial) else { return Duration::ZERO };
+        if now - link.since >= lasting {
+            record.failures = 0;
+        }
+        self.failed(gateway, trouble, now, rng)
+    }
+
+    /// It had been well before: its link had lasted.
+    pub(super) fn is_first_failure(&self, gateway: &GatewayAddr) -> bool {
+        self.gateways.get(gateway).is_some_and(|record| record.failures == 1)
+    }
+
+    pub(super) fn is_in_set(&self, gateway: &GatewayAddr) -> bool {
+        self.gateways.get(gateway).is_some_and(|record| record.in_set)
+    }
+
+    /// How each of them is: those in the set, and those that there is a link to.
+    pub(super) fn status(&self, now: Instant) -> Vec<GatewayStatus> {
+        let shown = self.gateways.iter().filter(|(_, record)| record.in_set || record.link.is_some());
+        shown.map(|(gateway, record)| record.status(gateway, self.backoff, now)).collect()
+    }
+
+    fn record(&mut self, gateway: &GatewayAddr) -> &mut Record {
+        self.gateways.entry(gateway.clone()).or_default()
+    }
+}
+
+impl Record {
+    fn matters(&self, now: Instant) -> bool {
+        self.in_set || self.connecting || self.link.is_some() || self.failed_lately(now)
+    }
+
+    fn drains(&self) -> bool {
+        self.link.is_some_and(|link| link.drains)
+    }
+
+    fn failed_lately(&self, now: Instant) -> bool {
+        self.failed.is_some_and(|failed| failed.forgotten_at > now)
+    }
+
+    fn waits_until(&self, now: Instant) -> Instant {
+        self.failed.map_or(now, |failed| failed.waits_until.max(now))
+    }
+
+    fn status(&self, gateway: &GatewayAddr, backoff: Backoff, now: Instant) -> GatewayStatus {
+        let has_lasted = self.link.is_some_and(|link| now - link.since >= backoff.max);
+        let state = match self.link {
+            _ if self.connecting => GatewayState::Connecting,
+            Some(Link { since, drains: true, .. }) => GatewayState::Draining(since),
+            Some(Link { since, .. }) => GatewayState::Connected(since),
+            None if self.waits_until(now) > now => GatewayState::Waiting(self.waits_until(now)),
+            None => GatewayState::Idle,
+        };
+        GatewayStatus {
+            gateway: gateway.clone(),
+            state,
+            failures: if has_lasted { 0 } else { self.failures },
+            last_trouble: self.last_trouble.clone(),
+            connect_time: self.connect_time,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::endpoint::LinkError;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    struct World {
+        health: Health,
+        rng: StdRng,
+        now: Instant,
+        serial: u64,
+    }
+
+    impl World {
+        fn of(names: &[&str]) -> Self {
+            let config = FleetConfig {
+                backoff: Backoff { first: 100 * MS, max: 1000 * MS },
+                choice: Choice::RoundRobin,
+                ..FleetConfig::default()
+            };
+            let (health, rng) = (Health::new(&config), StdRng::seed_from_u64(7));
+            let mut world = Self { health, rng, now: Instant::now(), serial: 0 };
+            world.update(names);
+            world
+        }
+
+        fn update(&mut self, names: &[&str]) -> Changes {
+            self.health.update(&names.iter().map(|name| addr(name)).collect(), self.now)
+        }
+
+        fn pick(&mut self) -> Pick {
+            self.health.pick(self.now, &mut self.rng)
+        }
+
+        fn fail(&mut self, name: &str) -> Duration {
+            self.health.failed(
+                &addr(name),
+                Trouble::Link(LinkError::ClosedByGateway),
+                self.now,
+                &mut self.rng,
+            )
+        }
+
+        fn connect(&mut self, name: &str) -> u64 {
+            self.serial += 1;
+            self.health.connected(&addr(name), self.serial, MS, self.now);
+            self.serial
+        }
+
+        fn lose(&mut self, name: &str, serial: u64) -> Duration {
+            let trouble = Trouble::Link(LinkError::ClosedByGateway);
+            self.health.lost(&addr(name), serial, trouble, self.now, &mut self.rng)
+        }
+
+        fn state(&self, name: &str) -> Option<GatewayState> {
+            let status = self.health.status(self.now);
+            status.iter().find(|status| status.gateway == addr(name)).map(|status| status.state)
+        }
+    }
+
+    fn addr(name: &str) -> GatewayAddr {
+        GatewayAddr::new(&format!("{name}:1")).unwrap()
+    }
+
+    fn a_try(name: &str) -> Pick {
+        Pick::Try(addr(name))
+    }
+
+    #[test]
+    fn a_failed_gateway_waits_and_the_first_to_be_ready_is_next() {
+        let mut world = World::of(&["a", "b"]);
+        let (of_a, of_b) = (world.fail("a"), world.fail("b"));
+        assert!(of_a >= 50 * MS && of_a <= 100 * MS, "{of_a:?}");
+        assert_ne!(of_a, of_b);
+        assert_eq!(world.pick(), Pick::Wait(world.now + of_a.min(of_b)));
+        world.now += of_a.min(of_b);
+        assert_eq!(world.pick(), a_try(if of_a < of_b { "a" } else { "b" }));
+        let mut world = World::of(&["a"]);
+        assert!(world.fail("a") <= 100 * MS && world.fail("a") >= 100 * MS && world.fail("a") >= 200 * MS);
+    }
+
+    #[test]
+    fn who_failed_lately_comes_last_and_is_forgiven_later() {
+        let mut world = World::of(&["a", "b", "c"]);
+        world.fail("b");
+        world.now += 9999 * MS;
+        for _ in 0..4 {
+            assert_ne!(world.pick(), a_try("b"), "others are well");
+        }
+        for name in ["a", "c"] {
+            world.fail(name);
+        }
+        assert_eq!(world.pick(), a_try("b"), "the others wait");
+        let mut world = World::of(&["a", "b"]);
+        world.fail("b");
+        world.now += 10_000 * MS;
+        let picks = [world.pick(), world.pick()];
+        assert!(picks.contains(&a_try("b")), "{picks:?}");
+    }
+
+    #[test]
+    fn a_link_that_lasts_makes_up_for_failures_and_a_short_one_is_one_more() {
+        let mut world = World::of(&["a"]);
+        for _ in 0..9 {
+            world.fail("a");
+        }
+        let serial = world.connect("a");
+        world.now += 999 * MS;
+        assert!(world.lose("a", serial) >= 500 * MS, "as after ten failures");
+        let serial = world.connect("a");
+        world.now += 1000 * MS;
+        assert_eq!(world.health.status(world.now)[0].failures, 0);
+        assert!(world.lose("a", serial) <= 100 * MS, "as after one failure");
+    }
+
+    #[test]
+    fn a_draining_gateway_is_for_those_who_have_no_other() {
+        let mut world = World::of(&["a", "b"]);
+        let serial = world.connect("a");
+        world.health.drains(&addr("a"), serial);
+        for _ in 0..3 {
+            assert_eq!(world.pick(), a_try("b"));
+        }
+        world.fail("b");
+        assert!(matches!(world.pick(), Pick::Wait(_)));
+        world.update(&["a"]);
+        assert_eq!(world.pick(), a_try("a"));
+        // Behind the same address somebody else has answered. The end of the older link is nothing to that.
+        let newer = world.connect("a");
+        assert_eq!(world.lose("a", serial), Duration::ZERO);
+        assert_eq!(world.state("a"), Some(GatewayState::Connected(world.now)));
+        assert!(world.lose("a", newer) > Duration::ZERO);
+    }
+
+    #[test]
+    fn who_leaves_the_set_is_not_tried_and_what_is_known_of_it_stays_for_a_while() {
+        let mut world = World::of(&["a", "b"]);
+        world.fail("a");
+        let serial = world.connect("b");
+        let changes = world.update(&["c"]);
+        assert_eq!(changes, Changes { found: vec![addr("c")], gone: vec![addr("a"), addr("b")] });
+        assert_eq!(world.pick(), a_try("c"));
+        assert_eq!((world.state("a"), world.state("b").is_some()), (None, true));
+        world.update(&["a"]);
+        assert!(matches!(world.pick(), Pick::Wait(_)), "its failure is remembered");
+        world.lose("b", serial);
+        world.fail("c");
+        world.now += 10_000 * MS;
+        world.update(&[]);
+        assert_eq!(world.pick(), Pick::Nobody);
+        assert!(world.health.gateways.is_empty(), "nothing is kept for ever");
+    }
+}
