@@ -68,7 +68,7 @@
 //! | `reconfigure.rs` | other settings for a gateway that runs |
 //! | `listener.rs` | accepting, the server handshake |
 //! | `proxy.rs` | the header of a proxy in front of a client's connection |
-//! | `tls.rs` | TLS in front of a session |
+//! | `tls.rs`, `expiry.rs` | TLS in front of a session; certificates that are about to expire |
 //! | `shard.rs` | how sessions begin and end on one thread |
 //! | `session.rs` | one physical connection: read, dispatch, write, the clock |
 //! | `dispatch.rs` | what each frame means |
@@ -98,6 +98,7 @@ mod config;
 mod conn;
 mod dispatch;
 mod drain;
+mod expiry;
 mod gateway;
 mod listener;
 mod log_limit;

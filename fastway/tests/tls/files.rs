@@ -1,6 +1,8 @@
 //! Certificates and keys as they are in files, and what is said of those that cannot be used.
 
-use fastway::net::tls::{Authorities, Identity, TlsError};
+use std::time::SystemTime;
+
+use fastway::net::tls::{Authorities, Identity, TlsAcceptor, TlsError};
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, date_time_ymd};
 
 use super::authority::Authority;
@@ -74,4 +76,30 @@ fn the_key_is_not_printed() {
     let printed = format!("{:?}", pem.identity());
     let secret = pem.key.lines().nth(1).unwrap();
     assert!(!printed.contains(secret) && printed.len() < 200, "{printed}");
+}
+
+/// Also if that is one that leads to the CA: whoever verifies the chain refuses it then.
+#[test]
+fn a_chain_is_valid_until_the_first_of_its_certificates_expires() {
+    let authority = Authority::new();
+    let dated = |from, to| {
+        authority.issue_with("a.example", |params| {
+            (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+        })
+    };
+    let year = |year| SystemTime::from(date_time_ymd(year, 1, 1));
+    let (own, longer, shorter, expired) =
+        (dated(2020, 3000), dated(1969, 9999), dated(2021, 2999), dated(2000, 2001));
+    for (others, from, to) in [
+        (vec![], 2020, 3000),
+        (vec![&longer], 2020, 3000),
+        (vec![&longer, &shorter], 2021, 2999),
+        (vec![&shorter, &expired], 2000, 2001),
+    ] {
+        let chain: String = std::iter::once(&own).chain(others).map(|pem| pem.certificate.as_str()).collect();
+        let identity = Identity::from_pem(chain.as_bytes(), own.key.as_bytes()).unwrap();
+        assert_eq!(identity.validity(), year(from)..=year(to));
+        assert_eq!(TlsAcceptor::new(identity, None).unwrap().validity(), year(from)..=year(to));
+    }
+    assert_eq!(longer.identity().validity(), SystemTime::UNIX_EPOCH..=year(9999));
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -19,6 +20,8 @@ use super::process::Usage;
 use super::routes::App;
 use super::sessions::side_name;
 use super::survey::Survey;
+use crate::config::Config;
+use crate::expiry::acceptors;
 use crate::refusal::Refusal;
 use crate::stats::{Ended, Histogram, Totals};
 
@@ -95,6 +98,10 @@ fn one(value: impl Into<f64>) -> Values {
     Gauge(vec![(Labels::new(), value.into())])
 }
 
+fn seconds_since_1970(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 fn by_side<T>(value: impl Fn(Side) -> T) -> Vec<(Labels, T)> {
     SIDES.map(|side| (vec![("side", side_name(side))], value(side))).into()
 }
@@ -112,6 +119,23 @@ impl Metrics {
         );
         let threads = app.gateway.config().threads.get();
         self.add("fastway_threads", "Threads that serve sessions", one(threads as u32));
+        self.certificates(&app.gateway.config());
+    }
+
+    /// Without TLS it has no values, and is not there.
+    fn certificates(&mut self, config: &Config) {
+        let expirations: Vec<_> = acceptors(config)
+            .map(|(side, tls)| (vec![("side", side_name(side))], seconds_since_1970(*tls.validity().end())))
+            .collect();
+        if !expirations.is_empty() {
+            self.add_in(
+                Unit::Seconds,
+                "fastway_tls_certificate_expiration_timestamp",
+                "When the certificate that is shown on this port expires, or the first of those that lead to its CA, in seconds since \
+                 1970",
+                Gauge(expirations),
+            );
+        }
     }
 
     fn sessions(&mut self, totals: &Totals, app: &App) {

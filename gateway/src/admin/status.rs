@@ -17,6 +17,7 @@ use super::reply::json;
 use super::routes::App;
 use super::sessions::{Row, TrafficRow, side_name};
 use super::survey::Survey;
+use crate::expiry::expiring;
 use crate::refusal::Refusal;
 use crate::router::Counts;
 use crate::size::Size;
@@ -150,6 +151,9 @@ fn warnings(app: &App, counts: Counts, survey: &Survey) -> Vec<Warning> {
                 "{percent} % of the files that the process may open ({max}) are open: raise the limit (ulimit -n, LimitNOFILE)"
             ),
         );
+    }
+    for expiring in expiring(&config) {
+        warn(if expiring.is_urgent { Critical } else { Mild }, expiring.to_string());
     }
     for (level, text) in servers_that_hold_back(survey, config.server.queue.bytes) {
         warn(level, text);

@@ -14,6 +14,7 @@ use super::pid_file::PidFile;
 use super::reload::{Reloader, reload_on_signal};
 use super::sources::{Settings, Sources};
 use crate::admin::Admin;
+use crate::expiry::log_expiring_daily;
 use crate::gateway::{BindError, Gateway, Handle, STOP_TIMEOUT};
 use crate::size::Size;
 
@@ -67,6 +68,7 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
             warn!("no password is set: whoever reaches the internal port can register as any server");
         }
         settings.log_warnings();
+        tokio::spawn(log_expiring_daily(gateway.handle()));
         service_manager.ready(gateway.handle());
         gateway.run().await.context("cannot start a thread")?;
         info!("stopped");

@@ -16,6 +16,7 @@ use super::file::{File, Place, is_setting};
 use super::flags::{Action, Cli, command};
 use super::meaning::AdminSettings;
 use crate::config::Config;
+use crate::expiry::log_expiring;
 
 /// Secrets, and the files that have them.
 const SECRETS: [[&str; 2]; 2] =
@@ -132,6 +133,7 @@ impl Settings {
                 "the file has the password in it, and others than its owner may open it: chmod 600"
             );
         }
+        log_expiring(&self.config);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The files of TLS, as whoever starts the binary sees them: what is said about those that cannot be used.
 
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use rcgen::date_time_ymd;
 
 use super::authority::Authority;
 use super::folder::Folder;
+use super::stopping::{LOOPBACK, Process};
 
 /// The exit code of a subcommand, and what it says.
 fn run(folder: &Folder, subcommand: &str, args: &[&str]) -> (Option<i32>, String) {
@@ -84,4 +86,33 @@ fn files_that_cannot_be_used_are_named_with_their_flag_and_why() {
     for line in ["client-tls-cert = \"cert\"", "server-tls-client-ca = \"ca\""] {
         assert!(printed.contains(line) && said.contains(line), "{said}");
     }
+}
+
+/// At the start, by `gateway check`, and at each reload, until it was renewed.
+#[test]
+fn a_certificate_that_is_about_to_expire_is_said_in_the_log() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let write = |days: u64| {
+        let at = SystemTime::now() + Duration::from_secs(days * 24 * 3600 + 90);
+        let pem = authority.issue_with("a.example", |params| params.not_after = at.into());
+        [folder.write("cert", &pem.certificate), folder.write("key", &pem.key)]
+    };
+    let [certificate, key] = write(13);
+    let args = ["--client-tls-cert", &certificate, "--client-tls-key", &key];
+    let (code, said) = run(&folder, "check", &args);
+    let warning =
+        "WARN --client-tls-cert: the certificate, or one that leads from it to its CA, expires in 13days 1m";
+    assert!(code == Some(0) && said.contains(warning), "{said}");
+    let mut process = Process::start(&[&LOOPBACK[..], &args].concat());
+    process.line_with(warning);
+    write(1);
+    process.signal("HUP");
+    process.line_with("ERROR --client-tls-cert");
+    process.line_with("settings read again");
+    write(100);
+    process.signal("HUP");
+    assert!(!process.line().contains("expires"));
+    process.signal("INT");
+    let (code, log) = process.end();
+    assert!(code == Some(0) && !log.contains("expires"), "{log}");
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -60,6 +62,12 @@ impl TlsAcceptor {
     pub fn become_like(&self, other: &Self) {
         let accepting = other.0.lock().clone();
         *self.0.lock() = accepting;
+    }
+
+    /// From when until when what it shows is valid: see [`Identity::validity`].
+    #[must_use]
+    pub fn validity(&self) -> RangeInclusive<SystemTime> {
+        self.0.lock().identity.validity()
     }
 
     /// The accepting end of a connection, whose handshake is still to be done: by [`TlsStream::handshake`], or by the first

@@ -1,8 +1,9 @@
 //! Certificates and keys: read from PEM, and judged before anybody relies on them.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -52,6 +53,14 @@ impl Identity {
             Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch),
             Err(error) => Err(TlsError::UnusableKey(error.to_string())),
         }
+    }
+
+    /// From when until when whoever looks at it finds nothing expired: that of its certificates which expires first, be it the own
+    /// one or one of those that lead to the CA.
+    #[must_use]
+    pub fn validity(&self) -> RangeInclusive<SystemTime> {
+        let each = self.0.cert.iter().filter_map(validity);
+        each.min_by_key(|validity| *validity.end()).expect("its own certificate was judged before")
     }
 }
 
@@ -108,6 +117,24 @@ fn read_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsErro
 enum Judged {
     Authority,
     EndEntity,
+}
+
+/// From when until when a certificate is valid: to verify it before all times and after them tells just that, as in [`judge`].
+fn validity(certificate: &CertificateDer<'_>) -> Option<RangeInclusive<SystemTime>> {
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    let at = |time| {
+        let time = UnixTime::since_unix_epoch(time);
+        parsed.verify_for_usage(&[], &[], &[], time, KeyUsage::server_auth(), None, None).err()
+    };
+    let on = |time: UnixTime| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
+    let from = match at(Duration::ZERO)? {
+        webpki::Error::CertNotValidYet { not_before, .. } => on(not_before)?,
+        _ => SystemTime::UNIX_EPOCH,
+    };
+    match at(Duration::MAX)? {
+        webpki::Error::CertExpired { not_after, .. } => Some(from..=on(not_after)?),
+        _ => None,
+    }
 }
 
 /// Whether a certificate is valid now, and whose it is. To verify it against no authority at all tells just that: validity is

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::{Duration, SystemTime};
+
+use fastway::net::tls::TlsAcceptor;
 use fastway_gateway::{Ended, Refusal};
+use rcgen::date_time_ymd;
 
 use super::{Operated, config};
+use crate::authority::Authority;
 use crate::support::{config_with, wire};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
@@ -67,7 +72,11 @@ fn value(metrics: &BTreeMap<String, Metric>, series: &str) -> f64 {
 /// A name that is in one of them and not in the other is a surprise on somebody's dashboard.
 #[tokio::test]
 async fn the_document_says_what_is_exported_and_nothing_else() {
-    let operated = Operated::start().await;
+    let tls = Authority::new().issue("gateway.internal");
+    let everything = config_with(|config| {
+        config.client.tls = Some(TlsAcceptor::new(tls.identity(), None).unwrap());
+    });
+    let operated = Operated::start_with(everything, |_| ()).await;
     let mut rows: Vec<_> = metrics(&operated)
         .await
         .iter()
@@ -238,4 +247,38 @@ async fn a_slow_client_is_seen() {
 
 fn config_server_limit() -> f64 {
     config().server.queue.bytes as f64
+}
+
+/// As they are in force: what is shown after they were renewed.
+#[tokio::test]
+async fn certificates_are_told_of_until_they_are_renewed() {
+    let authority = Authority::new();
+    let until = |at: SystemTime| {
+        let pem = authority.issue_with("gateway.internal", |params| params.not_after = at.into());
+        Some(TlsAcceptor::new(pem.identity(), None).unwrap())
+    };
+    let soon = SystemTime::now() + Duration::from_secs(3 * 24 * 3600 + 60);
+    let later = date_time_ymd(3000, 1, 1);
+    let old = config_with(|config| {
+        (config.client.tls, config.server.tls) = (until(soon), until(later.into()));
+    });
+    let operated = Operated::start_with(old.clone(), |_| ()).await;
+    let name = |side| format!("fastway_tls_certificate_expiration_timestamp_seconds{{side=\"{side}\"}}");
+    let at = soon.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as f64;
+    let [client, server] = ["client", "server"].map(name);
+    let before = metrics(&operated).await;
+    assert_eq!(value(&before, &client), at);
+    assert_eq!(value(&before, &server), later.unix_timestamp() as f64);
+    let warnings = async || operated.get("/status").await.json()["warnings"].to_string();
+    let said = warnings().await;
+    assert!(said.contains("--client-tls-cert") && said.contains("expires in 3days"), "{said}");
+    assert!(!said.contains("--server-tls-cert"), "{said}");
+
+    let mut renewed = old;
+    (renewed.client.tls, renewed.server.tls) = (until(later.into()), None);
+    operated.gateway.handle.reconfigure(renewed).unwrap();
+    let after = metrics(&operated).await;
+    assert_eq!(value(&after, &client), later.unix_timestamp() as f64);
+    assert!(!after.values().any(|metric| metric.values.contains_key(&server)));
+    assert!(!warnings().await.contains("tls-cert"));
 }
