@@ -8,7 +8,7 @@
 //! | `cli/meaning.rs` | what all of it means |
 //! | `cli/tls.rs` | the certificates and keys that it names |
 //! | `cli/print.rs` | saying what is in effect |
-//! | `cli/log.rs` | the log |
+//! | `cli/log.rs`, `cli/log_queue.rs` | the log, and what waits for whoever reads it |
 //! | `cli/process.rs` | the process around a gateway, and the signals that end it |
 //! | `cli/reload.rs` | reading the settings again |
 //! | `cli/pid_file.rs` | the file that names the process |
@@ -22,6 +22,7 @@ mod example;
 mod file;
 mod flags;
 mod log;
+mod log_queue;
 mod meaning;
 mod notify;
 mod pid_file;
@@ -55,22 +56,34 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     match settings.action {
-        Action::Run => {
-            let log = Log::start(&settings.cli.log);
+        Action::Run => with_log(&settings, |log| {
             let pid_file = settings.cli.process.pid_file.as_deref();
-            let ran = pid_file.map_or(Ok(()), PidFile::check).and_then(|()| run(sources, &settings, log));
-            match ran {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error),
-            }
-        }
-        Action::Check => {
-            Log::start(&settings.cli.log);
+            pid_file.map_or(Ok(()), PidFile::check)?;
+            run(sources, &settings, log)?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Action::Check => with_log(&settings, |_| {
             settings.log_warnings();
-            say(valid(&settings))
-        }
+            Ok(say(valid(&settings)))
+        }),
         Action::Config => say(print::effective(&settings).trim_end()),
     }
+}
+
+/// What has to be done while there is a log. All of it is written at the end, with the sentence about what went wrong as the last.
+fn with_log(settings: &Settings, act: impl FnOnce(Log) -> anyhow::Result<ExitCode>) -> ExitCode {
+    let log = match Log::start(&settings.cli.log) {
+        Ok(log) => log,
+        Err(error) => {
+            return fail(&anyhow::Error::new(error).context("there is no thread for the log"));
+        }
+    };
+    let code = act(log.clone()).unwrap_or_else(|error| {
+        log.say(&format!("error: {error:#}"));
+        ExitCode::from(NOT_STARTED)
+    });
+    log.flush();
+    code
 }
 
 /// What these arguments mean, the first of which is the name of the program. Reads the environment too.
@@ -107,7 +120,7 @@ fn refuse(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// The one sentence that says why there is no gateway.
+/// The one sentence that says why there is no gateway, where there is no log yet.
 fn fail(error: &anyhow::Error) -> ExitCode {
     // If nobody reads it, there is still the exit code.
     let _ = writeln!(std::io::stderr(), "error: {error:#}");

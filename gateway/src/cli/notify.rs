@@ -44,11 +44,14 @@ impl ServiceManager {
 
     /// Both ports are bound. From here on it is told now and then what is in the gateway, and that the calling runtime turns.
     pub(super) fn ready(&self, gateway: Handle) {
+        self.ready_with(gateway, sd_notify::watchdog_enabled().filter(|watchdog| !watchdog.is_zero()));
+    }
+
+    fn ready_with(&self, gateway: Handle, watchdog: Option<Duration>) {
         if self.socket.is_none() {
             return;
         }
         self.tell(&[NotifyState::Ready]);
-        let watchdog = sd_notify::watchdog_enabled().filter(|watchdog| !watchdog.is_zero());
         tokio::spawn(self.clone().keep_informed(gateway, watchdog));
     }
 
@@ -130,22 +133,65 @@ fn status(gateway: &Handle) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use fastway::net::MemoryNetwork;
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::config::Config;
+    use crate::gateway::Gateway;
+
+    /// A service manager's end.
+    struct Manager {
+        socket: UnixDatagram,
+        _folder: TempDir,
+    }
+
+    impl Manager {
+        /// And a gateway's way to it.
+        fn new() -> (Self, ServiceManager) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("notify");
+            let socket = UnixDatagram::bind(&path).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let gateway = ServiceManager { socket: Some(Arc::new(connect(path.as_os_str()).unwrap())) };
+            (Self { socket, _folder: folder }, gateway)
+        }
+
+        /// What it has been told and does not know yet.
+        fn told(&self) -> Option<String> {
+            let mut message = [0; 256];
+            let length = self.socket.recv(&mut message).ok()?;
+            Some(String::from_utf8_lossy(&message[..length]).into_owned())
+        }
+    }
+
+    /// A thread of its own would feed the watchdog while nobody is served. What keeps everybody from having a turn here is the test
+    /// itself, which does not wait as others do.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "it stops a whole shard, which is what this is about")]
+    async fn the_watchdog_starves_when_sessions_have_no_turn_any_more() {
+        let (manager, service_manager) = Manager::new();
+        let gateway = Gateway::bind(&MemoryNetwork::new(), Config::default(), [7; 32]).await.unwrap();
+        service_manager.ready_with(gateway.handle(), Some(Duration::from_millis(100)));
+        assert_eq!(manager.told().as_deref(), Some("READY=1\n"));
+        let mut fed = 0;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while fed < 3 {
+            assert!(Instant::now() < deadline, "it is not fed");
+            fed += usize::from(manager.told().is_some_and(|told| told.ends_with("\nWATCHDOG=1\n")));
+            tokio::task::yield_now().await;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(manager.told(), None, "it is fed although nobody has a turn");
+    }
 
     /// A reload that fails has ended too: systemd waits for the second message.
     #[test]
     fn a_reload_begins_and_ends_however_it_went() {
-        let path = env::temp_dir().join(format!("fastway-test-notify-{}", std::process::id()));
-        let manager = UnixDatagram::bind(&path).unwrap();
-        manager.set_nonblocking(true).unwrap();
-        let told = || {
-            let mut message = [0; 256];
-            manager
-                .recv(&mut message)
-                .ok()
-                .map(|length| String::from_utf8_lossy(&message[..length]).into_owned())
-        };
-        let gateway = ServiceManager { socket: Some(Arc::new(connect(path.as_os_str()).unwrap())) };
+        let (manager, gateway) = Manager::new();
+        let told = || manager.told();
         let reload = || -> Result<(), ()> {
             let _reloading = gateway.reloading();
             let begun = told().expect("it begins");
@@ -156,6 +202,5 @@ mod tests {
         };
         reload().unwrap_err();
         assert_eq!(told().as_deref(), Some("READY=1\n"));
-        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
             })?;
         // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
         let service_manager = ServiceManager::from_env();
-        stop_on_signals(gateway.handle(), &service_manager).context("cannot watch for signals")?;
+        stop_on_signals(gateway.handle(), &service_manager, &log).context("cannot watch for signals")?;
         let reloader = Reloader::new(sources, settings, gateway.handle(), log, service_manager.clone());
         reload_on_signal(reloader.clone()).context("cannot watch for signals")?;
         let admin = match settings.admin.config() {
@@ -78,16 +78,17 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
 
 /// SIGTERM drains the gateway, or stops it in good order if it drains already; SIGINT stops it. Whichever comes when it stops
 /// ends the process.
-fn stop_on_signals(gateway: Handle, service_manager: &ServiceManager) -> std::io::Result<()> {
+fn stop_on_signals(gateway: Handle, service_manager: &ServiceManager, log: &Log) -> std::io::Result<()> {
     for (kind, name, exit_code) in
         [(SignalKind::interrupt(), "SIGINT", 130), (SignalKind::terminate(), "SIGTERM", 143)]
     {
-        let (mut signals, gateway, service_manager) =
-            (signal(kind)?, gateway.clone(), service_manager.clone());
+        let (mut signals, gateway, service_manager, log) =
+            (signal(kind)?, gateway.clone(), service_manager.clone(), log.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 if gateway.is_stopping() {
                     error!(signal = name, "another signal: exiting at once");
+                    log.flush();
                     std::process::exit(exit_code);
                 }
                 if kind == SignalKind::terminate() && !gateway.is_draining() {

@@ -1,7 +1,12 @@
 //! Stopping in good order; the process with its flags, signals and exit codes.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "scripted peers use sockets of their own, not the code under test"
+)]
+
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -11,11 +16,13 @@ use std::time::Duration;
 
 use fastway::net::{BindOptions, Listener, Network, Stream, TcpNetListener, TcpNetStream, TcpNetwork};
 use fastway_gateway::Gateway;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::folder::Folder;
-use super::support::{TestGateway, config, config_with, connect, threads, wire};
+use super::support::{Raw, TestGateway, config, config_with, connect, threads, wire};
 
 #[tokio::test]
 async fn what_is_queued_is_sent_before_the_end() {
@@ -201,10 +208,15 @@ async fn connections_are_spread_over_the_shards() {
     }
 }
 
+/// What a process logs, or its end, has to come in this time.
+const LOG_DEADLINE: Duration = Duration::from_secs(20);
+
 /// The binary, started with these flags, killed at the end of the test if it is still there.
 pub(crate) struct Process {
     pub(crate) child: Child,
-    log: Option<BufReader<ChildStderr>>,
+    log: Option<ChildStderr>,
+    /// Of the log, what was read beyond the last line.
+    read: Vec<u8>,
 }
 
 impl Process {
@@ -218,25 +230,45 @@ impl Process {
 
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let log = child.stderr.take().map(BufReader::new);
-        Self { child, log }
+        let log = child.stderr.take();
+        Self { child, log, read: Vec::new() }
     }
 
-    /// The next line of the log.
+    /// The next line of the log. Nobody reads it but whoever asks for that.
     pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.log.as_mut().unwrap().read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the log has ended");
-        line
+        let deadline = Instant::now() + LOG_DEADLINE;
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let rest = self.read.split_off(end + 1);
+                return String::from_utf8(std::mem::replace(&mut self.read, rest)).unwrap();
+            }
+            assert!(self.read_more(deadline), "the log has ended");
+        }
+    }
+
+    /// `false` at the end of the log.
+    fn read_more(&mut self, deadline: Instant) -> bool {
+        let Some(log) = &mut self.log else { return false };
+        let left = deadline.saturating_duration_since(Instant::now()).try_into().unwrap();
+        let is_there = poll(&mut [PollFd::new(log, PollFlags::IN)], Some(&left)).unwrap() > 0;
+        assert!(is_there, "not in time; it has logged {:?}", String::from_utf8_lossy(&self.read));
+        let mut bytes = [0; 65_536];
+        let length = log.read(&mut bytes).unwrap();
+        self.read.extend_from_slice(&bytes[..length]);
+        length > 0
     }
 
     /// The next line of the log that has these words.
     pub(crate) fn line_with(&mut self, words: &str) -> String {
+        let mut others = String::new();
+        let deadline = Instant::now() + LOG_DEADLINE;
         loop {
             let line = self.line();
             if line.contains(words) {
                 return line;
             }
+            others += &line;
+            assert!(Instant::now() < deadline, "{words:?} is not in time; it has logged\n{others}");
         }
     }
 
@@ -266,14 +298,18 @@ impl Process {
 
     /// Exit code, and the rest of the log. Whoever waits for this knows that the process is about to end.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        if let Some(mut log) = self.log.take() {
-            log.read_to_string(&mut rest).unwrap();
-        }
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + LOG_DEADLINE;
+        while self.read_more(deadline) {}
+        let rest = String::from_utf8(std::mem::take(&mut self.read)).unwrap();
+        (self.end_unread(), rest)
+    }
+
+    /// The exit code. The log is not read.
+    pub(crate) fn end_unread(mut self) -> Option<i32> {
+        let deadline = Instant::now() + LOG_DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), rest);
+                return status.code();
             }
             assert!(Instant::now() < deadline, "the process does not end");
             std::thread::yield_now();
@@ -323,6 +359,62 @@ async fn either_signal_stops_it_and_a_second_one_at_once() {
     process.signal("INT");
     let (actual, log) = process.end();
     assert_eq!(actual, Some(130), "{log}");
+}
+
+/// A gateway whose log nobody reads, after so many guests, each of which is a line of it; and one more, who is served.
+async fn unread(guests: usize) -> (Process, Raw<TcpStream>) {
+    let flags = ["--log-level", "debug", "--threads", "1"];
+    let mut process = Process::start(&[&LOOPBACK[..], &flags].concat());
+    let [client_addr, _] = process.addrs();
+    for _ in 0..guests {
+        let mut client = connect(client_addr).await;
+        client.stream.shutdown().await.unwrap();
+        client.expect_end().await;
+    }
+    let mut client = connect(client_addr).await;
+    client.expect_nothing().await;
+    (process, client)
+}
+
+/// More than a pipe takes, which is 64 KiB.
+const FULL_PIPE: usize = 2000;
+
+#[tokio::test]
+async fn a_log_that_is_full_stops_nothing_and_is_whole_when_it_is_read_again() {
+    let (process, _client) = unread(FULL_PIPE).await;
+    process.signal("INT");
+    let (code, log) = process.end();
+    assert_eq!(code, Some(0));
+    assert!(log.len() > 80_000, "{} bytes are no full pipe", log.len());
+    assert_eq!(log.matches("the peer closed the connection").count(), FULL_PIPE);
+    assert!(log.trim_end().ends_with("INFO stopped") && !log.contains("lost"), "{log}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_full_does_not_keep_the_process_from_its_end() {
+    let (process, _client) = unread(FULL_PIPE).await;
+    process.signal("INT");
+    assert_eq!(process.end_unread(), Some(0));
+}
+
+#[tokio::test]
+async fn lines_of_the_log_that_are_lost_are_counted() {
+    let guests = 8 * FULL_PIPE;
+    let (mut process, _client) = unread(guests).await;
+    let mut seen = 0;
+    let lost: usize = loop {
+        let line = process.line();
+        seen += usize::from(line.contains("the peer closed the connection"));
+        if let Some((_, lost)) = line.split_once("lines of the log were lost here") {
+            break lost.trim().rsplit_once("lost=").unwrap().1.parse().unwrap();
+        }
+    };
+    process.signal("INT");
+    let (code, log) = process.end();
+    seen += log.matches("the peer closed the connection").count();
+    assert_eq!(code, Some(0));
+    assert!(lost > 0 && seen + lost == guests, "{seen} were seen and {lost} lost of {guests}");
+    assert!(log.trim_end().ends_with("INFO stopped"), "{log}");
 }
 
 /// The program that reads the log has ended: the gateway goes on, and can still be stopped.
