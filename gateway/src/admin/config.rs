@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
 /// Everything the admin server can be told.
@@ -44,6 +46,33 @@ impl AdminConfig {
         if self.token.is_none() && !self.addr.ip().to_canonical().is_loopback() {
             return Err(AdminConfigError::NoToken { addr: self.addr });
         }
+        Ok(())
+    }
+}
+
+/// Who may ask an admin server, also while it answers. A clone is another handle to the same.
+#[derive(Clone, Debug)]
+pub struct AdminAccess(Arc<Mutex<Arc<AdminConfig>>>);
+
+impl AdminAccess {
+    pub(super) fn new(config: AdminConfig) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(config))))
+    }
+
+    pub(super) fn config(&self) -> Arc<AdminConfig> {
+        self.0.lock().clone()
+    }
+
+    /// From the next request on, this is the token, and these are the names.
+    ///
+    /// # Errors
+    ///
+    /// If there would be no token where other machines can reach the address. Nothing has changed then.
+    pub fn change(&self, token: Option<AdminToken>, hosts: Vec<String>) -> Result<(), AdminConfigError> {
+        let mut config = self.0.lock();
+        let changed = AdminConfig { addr: config.addr, token, hosts };
+        changed.check()?;
+        *config = Arc::new(changed);
         Ok(())
     }
 }

@@ -7,7 +7,6 @@
 //!   authentication, whatever the user is called. That is what browsers can ask for, and remember for this origin.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -17,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::config::{AdminConfig, AdminToken};
+use super::config::{AdminAccess, AdminToken};
 use super::reply::Refused;
 
 /// What load balancers and supervisors ask, which often can send no token. They learn one word from it.
@@ -30,7 +29,8 @@ const CHALLENGES: [&str; 2] =
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets a request through, or says why not.
-pub(super) async fn guard(State(config): State<Arc<AdminConfig>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(access): State<AdminAccess>, request: Request, next: Next) -> Response {
+    let config = access.config();
     let judged = check_host(&request, &config.hosts)
         .and_then(|()| check_origin(request.method(), request.headers()))
         .and_then(|()| check_token(&request, config.token.as_ref()));

@@ -51,7 +51,7 @@ use fastway::net::{BindOptions, Listener, Network};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::level_filters::LevelFilter;
 
-pub use self::config::{AdminConfig, AdminConfigError, AdminToken};
+pub use self::config::{AdminAccess, AdminConfig, AdminConfigError, AdminToken};
 use self::routes::{App, routes};
 use self::serve::serve;
 use crate::gateway::{Gateway, remedy};
@@ -97,7 +97,7 @@ pub enum AdminError {
 pub struct Admin<L> {
     listener: L,
     addr: SocketAddr,
-    config: AdminConfig,
+    access: AdminAccess,
 }
 
 /// An admin server that answers until this is dropped.
@@ -121,13 +121,19 @@ impl<L: Listener> Admin<L> {
         let options = BindOptions { backlog: BACKLOG, ..BindOptions::default() };
         let listener = network.bind(config.addr, options).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr, config })
+        Ok(Self { listener, addr, access: AdminAccess::new(config) })
     }
 
     /// Its address, with the port that was found if 0 was asked for.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Who may ask it: to be had before it answers.
+    #[must_use]
+    pub fn access(&self) -> AdminAccess {
+        self.access.clone()
     }
 
     /// Answers on a thread of its own, so that no question stops the gateway.
@@ -147,7 +153,7 @@ impl<L: Listener> Admin<L> {
         std::thread::Builder::new().name("fastway-admin".to_owned()).spawn(move || {
             let answering = async {
                 match self.listener.adopt() {
-                    Ok(listener) => serve(listener, routes(app, self.config)).await,
+                    Ok(listener) => serve(listener, routes(app, self.access)).await,
                     Err(error) => tracing::error!(%error, "the admin server cannot watch its port"),
                 }
             };
@@ -163,6 +169,6 @@ impl<L: Listener> Admin<L> {
         controls: C,
     ) -> impl Future<Output = ()> + Send + use<L, N, C> {
         let app = App::new(gateway, controls);
-        serve(self.listener, routes(app, self.config))
+        serve(self.listener, routes(app, self.access))
     }
 }

@@ -20,7 +20,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
 use super::Controls;
-use super::config::AdminConfig;
+use super::config::AdminAccess;
 use super::guard::guard;
 use super::metrics::metrics;
 use super::page;
@@ -76,7 +76,7 @@ impl App {
 }
 
 /// What is behind the admin port.
-pub(super) fn routes(app: Arc<App>, config: AdminConfig) -> Router {
+pub(super) fn routes(app: Arc<App>, access: AdminAccess) -> Router {
     page::routes()
         .route("/live", get(live))
         .route("/ready", get(ready))
@@ -91,7 +91,7 @@ pub(super) fn routes(app: Arc<App>, config: AdminConfig) -> Router {
         .fallback(nothing_there)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app.clone())
-        .layer(from_fn_with_state(Arc::new(config), guard))
+        .layer(from_fn_with_state(access, guard))
         .layer(from_fn_with_state(app, note))
         .layer(from_fn(harden))
 }

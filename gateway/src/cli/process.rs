@@ -38,12 +38,14 @@ pub(super) fn run(sources: Sources, settings: &Settings, log: Log) -> anyhow::Re
         // Before anybody is told that it runs: whoever reads the next line may send a signal at once.
         let service_manager = ServiceManager::from_env();
         stop_on_signals(gateway.handle(), &service_manager, &log).context("cannot watch for signals")?;
-        let reloader = Reloader::new(sources, settings, gateway.handle(), log, service_manager.clone());
-        reload_on_signal(reloader.clone()).context("cannot watch for signals")?;
         let admin = match settings.admin.config() {
             Some(config) => Some(Admin::bind(&TcpNetwork::new(), config).await?),
             None => None,
         };
+        let access = admin.as_ref().map(Admin::access);
+        let reloader =
+            Reloader::new(sources, settings, gateway.handle(), access, log, service_manager.clone());
+        reload_on_signal(reloader.clone()).context("cannot watch for signals")?;
         let pid_file = settings.cli.process.pid_file.as_deref();
         let _pid_file = pid_file.map(PidFile::write).transpose()?;
         info!(side = "client", addr = %gateway.client_addr(), "listening");

@@ -14,7 +14,7 @@ use super::log::Log;
 use super::meaning::AdminSettings;
 use super::notify::ServiceManager;
 use super::sources::{Settings, Sources};
-use crate::admin::Controls;
+use crate::admin::{AdminAccess, AdminConfig, Controls};
 use crate::gateway::Handle;
 use crate::reconfigure::{Effect, Reconfigured};
 
@@ -26,6 +26,7 @@ pub(crate) struct Reloader(Arc<Process>);
 struct Process {
     sources: Sources,
     gateway: Handle,
+    access: Option<AdminAccess>,
     log: Log,
     service_manager: ServiceManager,
     /// What the gateway itself does not know of. The lock keeps two who read at the same time apart.
@@ -38,12 +39,13 @@ impl Reloader {
         sources: Sources,
         settings: &Settings,
         gateway: Handle,
+        access: Option<AdminAccess>,
         log: Log,
         service_manager: ServiceManager,
     ) -> Self {
         let running = (settings.cli.log.clone(), settings.cli.process.clone(), settings.admin.clone());
         let running = Mutex::new(running);
-        Self(Arc::new(Process { sources, gateway, log, service_manager, running }))
+        Self(Arc::new(Process { sources, gateway, access, log, service_manager, running }))
     }
 
     /// Reads the environment and all files again, puts what has changed into force, as far as that is possible, and logs what
@@ -63,11 +65,14 @@ impl Reloader {
     }
 
     fn apply(&self) -> anyhow::Result<Reconfigured> {
-        let Process { sources, gateway, log, running, .. } = &*self.0;
+        let Process { sources, gateway, access, log, running, .. } = &*self.0;
         let mut running = running.lock();
         let settings = sources.load()?;
-        let mut reconfigured = gateway.reconfigure(settings.config.clone())?;
         let (log_flags, process, admin) = &mut *running;
+        // It stays where it is, and what is new has to suit that.
+        let wanted_admin = AdminSettings { addr: admin.addr, ..settings.admin.clone() };
+        wanted_admin.config().as_ref().map_or(Ok(()), AdminConfig::check)?;
+        let mut reconfigured = gateway.reconfigure(settings.config.clone())?;
         let wanted = &settings.cli.log;
         if wanted.log_level != log_flags.log_level {
             log.set_level(wanted.log_level.into());
@@ -80,15 +85,19 @@ impl Reloader {
         if settings.cli.process.pid_file != process.pid_file {
             reconfigured.note("--pid-file", Effect::Restart);
         }
-        for (setting, differs) in [
-            ("--admin-addr", settings.admin.addr != admin.addr),
-            ("--admin-token", settings.admin.token != admin.token),
-            ("--admin-host", settings.admin.hosts != admin.hosts),
+        for (setting, differs, effect) in [
+            ("--admin-addr", settings.admin.addr != admin.addr, Effect::Restart),
+            ("--admin-token", wanted_admin.token != admin.token, Effect::AtOnce),
+            ("--admin-host", wanted_admin.hosts != admin.hosts, Effect::AtOnce),
         ] {
             if differs {
-                reconfigured.note(setting, Effect::Restart);
+                reconfigured.note(setting, effect);
             }
         }
+        if let Some(access) = access {
+            access.change(wanted_admin.token.clone(), wanted_admin.hosts.clone())?;
+        }
+        *admin = wanted_admin;
         settings.log_warnings();
         Ok(reconfigured)
     }
@@ -160,7 +169,14 @@ mod tests {
         let settings = sources.load().unwrap();
         let gateway = Gateway::bind(&MemoryNetwork::new(), settings.config.clone(), [7; 32]).await.unwrap();
         (
-            Reloader::new(sources, &settings, gateway.handle(), Log::detached(), ServiceManager::default()),
+            Reloader::new(
+                sources,
+                &settings,
+                gateway.handle(),
+                None,
+                Log::detached(),
+                ServiceManager::default(),
+            ),
             gateway,
         )
     }

@@ -98,6 +98,57 @@ async fn the_token_may_come_from_a_file_and_is_never_shown() {
     assert!(log.contains("turned a request away") && !log.contains("s3cret"), "{log}");
 }
 
+/// From the next request on, on connections that are there as well.
+#[tokio::test]
+async fn the_token_and_the_names_are_read_again() {
+    let folder = Folder::new();
+    let (file, token) = (folder.write("gateway.toml", ""), folder.write("token", "old"));
+    let args = ["--admin-addr", ":0", "--admin-token-file", &token, "--config", &file];
+    let mut process = Process::start(&[&LOOPBACK[..], &args].concat());
+    let mut addr = admin_addr(&mut process);
+    addr.set_ip("127.0.0.1".parse().unwrap());
+    let with = async |method: &str, path: &str, host: &str, token: &str| {
+        let authorization = format!("Bearer {token}");
+        let headers = [("Host", host), ("Authorization", authorization.as_str())];
+        request(addr, method, path, &headers, "").await
+    };
+    assert_eq!(with("GET", "/status", "gateway-1.example", "old").await.status, 421);
+    folder.write("token", "new");
+    folder.write("gateway.toml", "admin-host = ['gateway-1.example']");
+    assert_eq!(with("GET", "/status", "localhost", "old").await.status, 200, "it was not read yet");
+    let report = with("POST", "/reload", "localhost", "old").await;
+    let report = report.json()["report"].to_string();
+    assert!(report.contains("in force at once: --admin-token, --admin-host"), "{report}");
+    assert_eq!(with("GET", "/status", "localhost", "old").await.status, 401);
+    assert_eq!(with("GET", "/status", "gateway-1.example", "new").await.status, 200);
+
+    // Without one, everybody could ask; and a mistake elsewhere changes nothing here.
+    folder.write("token", "");
+    assert!(with("POST", "/reload", "localhost", "new").await.error(422).contains("is empty"));
+    folder.write("token", "newest");
+    folder.write("gateway.toml", "dial-rate = 'fast'");
+    assert!(with("POST", "/reload", "localhost", "new").await.error(422).contains("dial-rate"));
+    assert_eq!(with("GET", "/status", "gateway-1.example", "new").await.status, 200);
+    process.signal("INT");
+    let (code, log) = process.end();
+    assert!(code == Some(0) && !log.contains("newest"), "{log}");
+}
+
+/// The file says both: no token, and an address that only this machine reaches. But the address in use is still the old one.
+#[tokio::test]
+async fn a_token_does_not_go_while_strangers_reach_the_port() {
+    let folder = Folder::new();
+    let file = folder.write("gateway.toml", "admin-addr = '0.0.0.0:0'\nadmin-token = 'old'");
+    let mut process = Process::start(&[&LOOPBACK[..], &["--config", &file]].concat());
+    let mut addr = admin_addr(&mut process);
+    addr.set_ip("127.0.0.1".parse().unwrap());
+    folder.write("gateway.toml", "admin-addr = '127.0.0.1:0'");
+    let old = [("Authorization", "Bearer old")];
+    let error = request(addr, "POST", "/reload", &old, "").await.error(422);
+    assert!(error.contains("--admin-token is not set") && error.contains("0.0.0.0:0"), "{error}");
+    assert_eq!(get(addr, "/status").await.status, 401);
+}
+
 #[test]
 fn what_cannot_work_ends_it_with_code_2_and_a_sentence() {
     let folder = Folder::new();
