@@ -62,6 +62,7 @@ mod stats;
 mod target;
 mod threshold;
 mod timer;
+mod transport;
 mod verdict;
 mod wake;
 mod work;

@@ -11,11 +11,12 @@ use fastway::handshake::Challenge;
 use fastway::id::{ServerId, Side};
 use fastway::net::Stream;
 use fastway::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncWrite as _, ReadBuf};
 
 use crate::clock::Nanos;
 use crate::desk::Desk;
 use crate::stats::ErrorKind;
+use crate::transport::Transport;
 use crate::wake::Alert;
 use crate::work::Work;
 
@@ -34,6 +35,8 @@ pub(crate) struct Link<S> {
     pub(crate) failures: u32,
     /// It is to be written to at the end of this turn.
     pub(crate) is_dirty: bool,
+    /// What was written may still wait inside of the stream.
+    is_unflushed: bool,
     /// Something happened since the last look at it.
     pub(crate) was_busy: bool,
 }
@@ -45,10 +48,10 @@ pub(crate) enum State<S> {
     /// To be made as soon as fewer others are being made.
     Queued,
     /// Under way, until the deadline.
-    Connecting(Pin<Box<dyn Future<Output = io::Result<S>> + Send>>, Nanos),
+    Connecting(Pin<Box<dyn Future<Output = io::Result<Transport<S>>> + Send>>, Nanos),
     /// A server has so much of the gateway's challenge, until the deadline.
-    Handshake(S, [u8; Challenge::BYTES], usize, Nanos),
-    Up(S, FrameReader),
+    Handshake(Transport<S>, [u8; Challenge::BYTES], usize, Nanos),
+    Up(Transport<S>, FrameReader),
     /// It will not be made again.
     Over,
 }
@@ -76,6 +79,7 @@ impl<S: Stream> Link<S> {
             up_since: 0,
             failures: 0,
             is_dirty: false,
+            is_unflushed: false,
             was_busy: false,
         }
     }
@@ -87,7 +91,7 @@ impl<S: Stream> Link<S> {
     /// Starts to connect.
     pub(crate) fn connect(
         &mut self,
-        connecting: impl Future<Output = io::Result<S>> + Send + 'static,
+        connecting: impl Future<Output = io::Result<Transport<S>>> + Send + 'static,
         now: Nanos,
         deadline: Nanos,
     ) {
@@ -108,7 +112,7 @@ impl<S: Stream> Link<S> {
             let deadline = *deadline;
             match connecting.as_mut().poll(&mut cx) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Err(error)) => return Err(connect_error(&error)),
+                Poll::Ready(Err(error)) => return Err(connect_error(&error, self.desk.side)),
                 Poll::Ready(Ok(stream)) if self.desk.side == Side::Server => {
                     self.state = State::Handshake(stream, [0; Challenge::BYTES], 0, deadline);
                 }
@@ -122,8 +126,10 @@ impl<S: Stream> Link<S> {
             match read_challenge(stream, challenge, got, &mut cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Err(error)) => {
-                    let text =
-                        format!("the handshake broke off: {error}; servers connect to the internal port");
+                    let tls = if stream.is_encrypted() { "" } else { TRY_SERVER_TLS };
+                    let text = format!(
+                        "the handshake broke off: {error}; servers connect to the internal port{tls}"
+                    );
                     return Err(Ended { kind: ErrorKind::ConnectFailed, text });
                 }
                 Poll::Ready(Ok(())) => {
@@ -158,8 +164,8 @@ impl<S: Stream> Link<S> {
                     let now = work.book.read_at();
                     desk.keepalive.heard(work.instant(now));
                 }
-                Ok(Progress::Eof { .. }) => return Err(desk.closed_error()),
-                Err(error) => return Err(read_error(error, desk)),
+                Ok(Progress::Eof { .. }) => return Err(desk.closed_error(stream.is_encrypted())),
+                Err(error) => return Err(read_error(error, desk, stream.is_encrypted())),
             }
         }
         cx.waker().wake_by_ref();
@@ -175,26 +181,48 @@ impl<S: Stream> Link<S> {
             desk.stamp(work.book.clock.now());
         }
         let mut cx = Context::from_waker(self.alert.waker());
+        let is_encrypted = stream.is_encrypted();
         while desk.waiting_bytes() > 0 {
             match Pin::new(&mut *stream).poll_write(&mut cx, &desk.out[desk.written..]) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0)) => return Err(failed(&io::ErrorKind::WriteZero.into(), desk)),
-                Poll::Ready(Ok(bytes)) => desk.took(bytes, work),
-                Poll::Ready(Err(error)) => return Err(failed(&error, desk)),
+                Poll::Ready(Ok(0)) => {
+                    return Err(failed(&io::ErrorKind::WriteZero.into(), desk, is_encrypted));
+                }
+                Poll::Ready(Ok(bytes)) => {
+                    self.is_unflushed = true;
+                    desk.took(bytes, work);
+                }
+                Poll::Ready(Err(error)) => return Err(failed(&error, desk, is_encrypted)),
+            }
+        }
+        if self.is_unflushed {
+            let flushed = Pin::new(stream).poll_flush(&mut cx);
+            self.is_unflushed = flushed.is_pending();
+            if let Poll::Ready(Err(error)) = flushed {
+                return Err(failed(&error, desk, is_encrypted));
             }
         }
         Ok(())
     }
 
+    /// TLS has words for the end. What cannot be sent at once is left unsaid.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let State::Up(stream, _) = &mut self.state {
+            let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(self.alert.waker()));
+        }
+    }
+
     /// The link is gone: what was on it is given up.
     pub(crate) fn end(&mut self, state: State<S>, now: Nanos, work: &mut Work) {
+        self.say_goodbye();
         self.state = state;
+        self.is_unflushed = false;
         self.desk.clear(now, work);
     }
 }
 
 impl Desk {
-    fn closed_error(&self) -> Ended {
+    fn closed_error(&self, is_encrypted: bool) -> Ended {
         if self.side == Side::Server && !self.is_confirmed {
             let text =
                 "the gateway ended the link right after the handshake: most likely the password is not the \
@@ -203,10 +231,18 @@ impl Desk {
             return Ended { kind: ErrorKind::TurnedAway, text };
         }
         let text = match self.side {
+            Side::Client if self.is_unheard() && !is_encrypted => {
+                "the gateway closed the link before it said anything: it stops, or its public port has TLS (--tls)"
+            }
             Side::Client => "the gateway closed the link: it stops, or this client read too slowly",
             Side::Server => "the gateway closed the link: it stops, or somebody else registered with this ID",
         };
         Ended { kind: ErrorKind::LinkClosed, text: text.to_owned() }
+    }
+
+    /// A client's first message has not come back.
+    fn is_unheard(&self) -> bool {
+        self.first_byte_from.is_some()
     }
 
     /// Asks the gateway for a sign of life.
@@ -234,7 +270,9 @@ fn read_challenge<S: Stream>(
     Poll::Ready(Ok(()))
 }
 
-fn connect_error(error: &io::Error) -> Ended {
+const TRY_SERVER_TLS: &str = ", which may have TLS (--server-tls)";
+
+fn connect_error(error: &io::Error, side: Side) -> Ended {
     let (kind, remedy) = match error.kind() {
         io::ErrorKind::ConnectionRefused => {
             (ErrorKind::Refused, "; nobody listens there: start the gateway, or check the address")
@@ -243,6 +281,8 @@ fn connect_error(error: &io::Error) -> Ended {
             ErrorKind::ConnectFailed,
             "; no local port is left: name more addresses to connect from with --source",
         ),
+        // Of TLS, whatever it is.
+        io::ErrorKind::InvalidData => (ErrorKind::ConnectFailed, tls_flags(side)),
         _ if error.raw_os_error() == Some(24) => {
             (ErrorKind::ConnectFailed, "; raise the limit of open files: ulimit -n")
         }
@@ -251,16 +291,31 @@ fn connect_error(error: &io::Error) -> Ended {
     Ended { kind, text: format!("{error}{remedy}") }
 }
 
-fn failed(error: &io::Error, desk: &Desk) -> Ended {
-    if desk.side == Side::Server && !desk.is_confirmed {
-        return desk.closed_error();
+fn failed(error: &io::Error, desk: &Desk, is_encrypted: bool) -> Ended {
+    if desk.side == Side::Server && !desk.is_confirmed && !is_tls(error) {
+        return desk.closed_error(is_encrypted);
+    }
+    if desk.side == Side::Client && desk.is_unheard() && !is_encrypted {
+        return desk.closed_error(is_encrypted);
     }
     Ended { kind: ErrorKind::LinkFailed, text: error.to_string() }
 }
 
-fn read_error(error: ReadError<CommandError>, desk: &Desk) -> Ended {
+fn tls_flags(side: Side) -> &'static str {
+    match side {
+        Side::Client => "; --tls, --tls-ca and --tls-server-name say what is expected",
+        Side::Server => "; --server-tls, --server-tls-ca and --server-tls-server-name say what is expected",
+    }
+}
+
+/// In TLS 1.3, whoever connects learns after its own handshake that its certificate is not accepted.
+fn is_tls(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionAborted && error.raw_os_error().is_none()
+}
+
+fn read_error(error: ReadError<CommandError>, desk: &Desk, is_encrypted: bool) -> Ended {
     match error {
-        ReadError::Io(error) => failed(&error, desk),
+        ReadError::Io(error) => failed(&error, desk, is_encrypted),
         ReadError::Frame(error) => Ended { kind: ErrorKind::Malformed, text: error.to_string() },
         ReadError::Handler(error) => Ended { kind: ErrorKind::Malformed, text: error.to_string() },
     }

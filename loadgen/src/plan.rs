@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use fastway::frame::MaxPacket;
+use fastway::net::tls::TlsConnector;
 use serde::Serialize;
 
 use crate::message::{MIN_MESSAGE_BYTES, Verify};
@@ -18,6 +19,12 @@ pub struct Plan {
     /// What the gateways ask servers for.
     #[serde(skip)]
     pub key: Key,
+    /// How clients connect over TLS; `None`: without.
+    #[serde(serialize_with = "is_some")]
+    pub client_tls: Option<TlsConnector>,
+    /// How servers connect over TLS; `None`: without.
+    #[serde(serialize_with = "is_some")]
+    pub server_tls: Option<TlsConnector>,
     /// Clients in all; 0 to play servers only.
     pub clients: usize,
     /// Virtual connections that each client dials.
@@ -73,6 +80,10 @@ pub struct Plan {
 
 fn max_packet<S: serde::Serializer>(max: &MaxPacket, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u32(max.bytes())
+}
+
+fn is_some<T, S: serde::Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(value.is_some())
 }
 
 /// One gateway, `HOST:PORT` twice.
@@ -194,6 +205,8 @@ impl Default for Plan {
         Self {
             targets: Vec::new(),
             key: Key::default(),
+            client_tls: None,
+            server_tls: None,
             clients: 100,
             conns_per_client: 1,
             servers: 1,

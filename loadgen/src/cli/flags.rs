@@ -10,6 +10,7 @@ use fastway::frame::MaxPacket;
 use fastway_gateway::Size;
 
 use super::parse::{self, Rate};
+use super::tls::{ClientTls, ServerTls};
 use crate::message::Verify;
 use crate::plan::{ArrivalKind, Key, Load, Plan, Sizes, Stage, Target};
 use crate::threshold::Threshold;
@@ -81,6 +82,9 @@ pub(super) struct ClientFlags {
     /// Addresses to connect from, in turn, separated by commas
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     source: Vec<IpAddr>,
+
+    #[command(flatten)]
+    tls: ClientTls,
 }
 
 /// See [`ClientFlags`].
@@ -98,6 +102,9 @@ pub(super) struct ServerFlags {
     /// Clients that servers dial, a second: each gets one message, and echoes it
     #[arg(long, value_name = "RATE", value_parser = parse::per_second, default_value = "0")]
     calls: f64,
+
+    #[command(flatten)]
+    tls: ServerTls,
 }
 
 /// See [`ClientFlags`].
@@ -223,6 +230,8 @@ impl Flags<'_> {
         let clients = self.clients.map_or(0, |flags| usize::try_from(flags.clients).unwrap_or(usize::MAX));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let plan = Plan {
+            client_tls: self.clients.map_or(Ok(None), |flags| flags.tls.connector())?,
+            server_tls: self.servers.map_or(Ok(None), |flags| flags.tls.connector())?,
             sources: self.clients.map_or_else(Vec::new, |flags| flags.sources(&targets)),
             clients,
             conns_per_client: self.clients.map_or(1, |flags| flags.conns),

@@ -5,6 +5,7 @@
 
 mod flags;
 mod parse;
+mod tls;
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
@@ -218,6 +219,10 @@ fn demo(flags: &BothFlags) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return fail(USAGE_ERROR, &error),
     };
+    if plan.client_tls.is_some() || plan.server_tls.is_some() {
+        let sentence = "a demo's gateway has no TLS: leave --tls and --server-tls out, or start a gateway with TLS, and loadgen run";
+        return fail(USAGE_ERROR, &anyhow::Error::msg(sentence));
+    }
     if let Err(error) = limits::prepare(&plan, limits::Gateway::Here) {
         return fail(COULD_NOT_RUN, &error.into());
     }

@@ -17,6 +17,8 @@ pub(crate) fn plan() -> Plan {
             server_addr: "127.0.0.1:7011".to_owned(),
         }],
         key: Key::default(),
+        client_tls: None,
+        server_tls: None,
         clients: 1000,
         conns_per_client: 4,
         servers: 2,

@@ -112,6 +112,9 @@ fn run(page: &mut Page, plan: &Plan, results: &Results) {
     if plan.clients > 0 {
         who.push(Piece::plain(sizes(plan.sizes)));
     }
+    if let Some(words) = encrypted(plan) {
+        who.push(Piece::plain(words));
+    }
     if results.seconds() > 0.0 {
         who.push(Piece::plain(format!("measured {}", format::time(results.seconds() * 1e9))));
     }
@@ -134,6 +137,15 @@ fn run(page: &mut Page, plan: &Plan, results: &Results) {
             .map(|(name, count, hue)| Piece::new(format!("{name} {}", format::count(count)), hue)),
     );
     page.row("", 3, &what);
+}
+
+fn encrypted(plan: &Plan) -> Option<&'static str> {
+    match (plan.client_tls.is_some(), plan.server_tls.is_some()) {
+        (true, true) => Some("both over TLS"),
+        (true, false) => Some("clients over TLS"),
+        (false, true) => Some("servers over TLS"),
+        (false, false) => None,
+    }
 }
 
 fn sizes(sizes: Sizes) -> String {

@@ -32,6 +32,7 @@ use crate::link::{Ended, Link, State};
 use crate::plan::{Load, Plan};
 use crate::stats::{ErrorKind, Interval, ThreadUse};
 use crate::timer::Timer;
+use crate::transport::Transport;
 use crate::wake::Ready;
 use crate::work::{Lens, Work, rng};
 
@@ -253,14 +254,18 @@ impl<N: Network> Shard<N> {
             let (plan, networks) = (&self.common.plan, &self.common.networks);
             let link = &mut self.links[index as usize];
             let target = &plan.targets[link.desk.target];
-            let addr = match link.desk.side {
-                Side::Client => target.client_addr.clone(),
-                Side::Server => target.server_addr.clone(),
+            let (addr, tls) = match link.desk.side {
+                Side::Client => (target.client_addr.clone(), plan.client_tls.clone()),
+                Side::Server => (target.server_addr.clone(), plan.server_tls.clone()),
             };
             let network = networks[index as usize % networks.len()].clone();
             link.desk.keepalive = keepalive;
             let deadline = now + nanos(plan.connect_timeout);
-            link.connect(async move { network.connect(&addr).await }, now, deadline);
+            link.connect(
+                async move { Transport::connect(&network, &addr, tls.as_ref()).await },
+                now,
+                deadline,
+            );
             self.connecting += 1;
         }
     }
@@ -371,10 +376,14 @@ impl<N: Network> Shard<N> {
                 return;
             }
             State::Connecting(_, deadline) | State::Handshake(_, _, _, deadline) if now >= *deadline => {
-                let text = format!(
-                    "no connection within {:?}; check the address, and that servers connect to the internal port",
-                    plan.connect_timeout
-                );
+                let tls = match link.desk.side {
+                    Side::Client if plan.client_tls.is_some() => ", and that the public port has TLS",
+                    Side::Client => "",
+                    Side::Server if plan.server_tls.is_some() => ", which has TLS",
+                    Side::Server => ", which has no TLS unless --server-tls says so",
+                };
+                let check = "check the address, and that servers connect to the internal port";
+                let text = format!("no connection within {:?}; {check}{tls}", plan.connect_timeout);
                 Some(Ended { kind: ErrorKind::ConnectTimeout, text })
             }
             State::Up(..) => match link.desk.keepalive.check(self.work.instant(now)) {

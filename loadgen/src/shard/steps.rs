@@ -157,6 +157,7 @@ impl<N: Network> Shard<N> {
         for lane in &mut self.work.lanes {
             lane.give_up(&mut self.work.book, now);
         }
+        self.links.iter_mut().for_each(Link::say_goodbye);
         self.end_interval(now);
         let book = &mut self.work.book;
         let report = Report {

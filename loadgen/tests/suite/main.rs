@@ -8,6 +8,8 @@
 )]
 #![expect(clippy::disallowed_types, reason = "the relay uses sockets of its own, not the code under test")]
 
+#[path = "../../../fastway/tests/tls/authority.rs"]
+mod authority;
 mod faults;
 mod floor;
 mod honesty;
@@ -17,3 +19,4 @@ mod relay;
 mod seed;
 mod sides;
 mod support;
+mod tls;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fastway::net::TcpNetwork;
-use fastway_gateway::{Config, Counts, Gateway, Handle};
+use fastway_gateway::{Config, Counts, Gateway, Handle, Totals};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -66,6 +66,10 @@ impl TestGateway {
 
     pub(crate) fn counts(&self) -> Counts {
         self.handle.counts()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.handle.totals()
     }
 
     pub(crate) fn stop(&self) {
