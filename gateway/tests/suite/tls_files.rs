@@ -9,6 +9,11 @@ use super::authority::Authority;
 use super::folder::Folder;
 use super::stopping::{LOOPBACK, Process};
 
+#[expect(clippy::disallowed_methods, reason = "certificates end by the wall clock")]
+pub(crate) fn from_now(time: Duration) -> SystemTime {
+    SystemTime::now() + time
+}
+
 /// The exit code of a subcommand, and what it says.
 fn run(folder: &Folder, subcommand: &str, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
@@ -93,7 +98,7 @@ fn files_that_cannot_be_used_are_named_with_their_flag_and_why() {
 fn a_certificate_that_is_about_to_expire_is_said_in_the_log() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let write = |days: u64| {
-        let at = SystemTime::now() + Duration::from_secs(days * 24 * 3600 + 90);
+        let at = from_now(Duration::from_secs(days * 24 * 3600 + 90));
         let pem = authority.issue_with("a.example", |params| params.not_after = at.into());
         [folder.write("cert", &pem.certificate), folder.write("key", &pem.key)]
     };

@@ -11,6 +11,7 @@ use rcgen::date_time_ymd;
 use super::{Operated, config};
 use crate::authority::Authority;
 use crate::support::{config_with, wire};
+use crate::tls_files::from_now;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
 
@@ -257,7 +258,7 @@ async fn certificates_are_told_of_until_they_are_renewed() {
         let pem = authority.issue_with("gateway.internal", |params| params.not_after = at.into());
         Some(TlsAcceptor::new(pem.identity(), None).unwrap())
     };
-    let soon = SystemTime::now() + Duration::from_secs(3 * 24 * 3600 + 60);
+    let soon = from_now(Duration::from_secs(3 * 24 * 3600 + 60));
     let later = date_time_ymd(3000, 1, 1);
     let old = config_with(|config| {
         (config.client.tls, config.server.tls) = (until(soon), until(later.into()));
