@@ -136,7 +136,7 @@ impl Drop for Taken {
 }
 
 /// To whom an address belongs: whoever has one IPv6 address has the 2^64 of its network (RFC 4291, section 2.5.1).
-fn holder_of(ip: IpAddr) -> IpAddr {
+pub(crate) fn holder_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();

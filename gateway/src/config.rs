@@ -14,6 +14,7 @@ use fastway::net::tls::TlsAcceptor;
 use ipnet::IpNet;
 
 use crate::access_log::AccessLog;
+use crate::groups::{GroupsError, ServerGroup};
 use crate::size::Size;
 
 const KIB: usize = 1024;
@@ -142,6 +143,8 @@ pub struct ServerConfig {
     pub stall_timeout: Duration,
     /// From which networks servers may come; nobody else is even sent a challenge. Empty is from anywhere. Empty.
     pub allow: Vec<IpNet>,
+    /// IDs that stand for several servers each: a client that dials one gets one of these servers. None.
+    pub groups: Vec<ServerGroup>,
     /// Servers come over TLS, and prove inside of it that they know the key. Without it they come over plain TCP. None.
     pub tls: Option<TlsAcceptor>,
 }
@@ -179,6 +182,7 @@ impl Default for ServerConfig {
             queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
             stall_timeout: Duration::from_secs(30),
             allow: Vec::new(),
+            groups: Vec::new(),
             tls: None,
         }
     }
@@ -320,6 +324,9 @@ pub enum ConfigError {
         /// The internal address.
         addr: SocketAddr,
     },
+    /// Groups that cannot be there together.
+    #[error(transparent)]
+    Groups(#[from] GroupsError),
 }
 
 impl Config {
@@ -354,6 +361,7 @@ impl Config {
         check_duration("--frame-timeout", self.frame_timeout)?;
         check_duration("--drain-timeout", self.drain_timeout)?;
         check_duration("--drain-spread", self.drain_spread)?;
+        ServerGroup::check_all(&server.groups)?;
         self.check_budget()?;
         self.mem_pool.check()
     }

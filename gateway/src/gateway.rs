@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::drain::{LAST_CLIENTS, drain_when_told};
+use crate::groups::ServerGroup;
 use crate::listener::Acceptor;
 use crate::reconfigure::Reconfigured;
 use crate::refusal::Refusal;
@@ -147,6 +148,12 @@ impl Handle {
     /// The same, but for the bytes in queues, for which every session has to be looked at.
     pub(crate) fn numbers(&self) -> Counts {
         Counts { buffered_bytes: self.shared.budget.bytes(), ..self.shared.router.numbers() }
+    }
+
+    /// Each server group with how many of its members are registered, in the order of their IDs.
+    #[must_use]
+    pub fn groups(&self) -> Vec<(ServerGroup, usize)> {
+        self.shared.router.groups()
     }
 
     /// How often the gateway refused something for this reason, since it began.

@@ -73,6 +73,7 @@
 //! | `session.rs` | one physical connection: read, dispatch, write, the clock |
 //! | `dispatch.rs` | what each frame means |
 //! | `router.rs` | who is registered; opening virtual connections |
+//! | `groups.rs`, `members.rs` | several servers that serve one ID: what was meant, who is there and who gets which |
 //! | `conn.rs` | one virtual connection: two ends, each told once that it is over |
 //! | `outbox.rs`, `batch.rs` | one session's send queue |
 //! | `pool.rs` | buffers that outlive a turn |
@@ -100,9 +101,11 @@ mod dispatch;
 mod drain;
 mod expiry;
 mod gateway;
+mod groups;
 mod listener;
 mod log_limit;
 mod mailbox;
+mod members;
 #[cfg(all(test, fastway_model))]
 mod models;
 mod outbox;
@@ -125,6 +128,7 @@ pub use config::{
     Threads,
 };
 pub use gateway::{BindError, Gateway, Handle};
+pub use groups::{GroupError, GroupPolicy, GroupsError, ServerGroup};
 pub use reconfigure::Reconfigured;
 pub use refusal::Refusal;
 pub use router::Counts;

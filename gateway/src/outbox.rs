@@ -93,6 +93,16 @@ pub(crate) enum Push {
     Gone,
 }
 
+/// What would come of a dial to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    /// The dialler would have to wait for room.
+    Full,
+    /// The session has ended, or is about to.
+    Ending,
+}
+
 /// What the queues of one side and shard have in common.
 #[derive(Debug)]
 pub(crate) struct OutboxConfig {
@@ -328,8 +338,34 @@ impl Outbox {
     /// What of all that waits in the gateway is this session's doing, in bytes: `None` if it is to end anyway.
     pub(crate) fn debt(&self) -> Option<usize> {
         let queue = self.queue.lock();
-        let is_to_end = queue.cut.is_some() || queue.state != State::Open;
-        (!is_to_end).then(|| self.queued(&queue).1 + self.kept_bytes.load(Ordering::Relaxed) as usize)
+        (!queue.is_to_end()).then(|| self.queued(&queue).1 + self.kept_bytes.load(Ordering::Relaxed) as usize)
+    }
+
+    /// What would come of a dial to the owner at this moment. Nobody waits for room by asking.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let queue = self.queue.lock();
+        if queue.is_to_end() {
+            Readiness::Ending
+        } else if self.fits(&queue, 0) {
+            Readiness::Ready
+        } else {
+            Readiness::Full
+        }
+    }
+
+    /// Virtual connections that are open.
+    pub(crate) fn open_conns(&self) -> usize {
+        self.open.get()
+    }
+
+    /// Whether the owner's socket took nothing more when it last wrote.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether the queue was full, and is not yet half empty again. A hint: nothing is locked.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.holds_back.load(Ordering::Relaxed)
     }
 
     /// The owner's session as it is.
@@ -626,6 +662,10 @@ impl Outbox {
 }
 
 impl Queue {
+    fn is_to_end(&self) -> bool {
+        self.cut.is_some() || self.state != State::Open
+    }
+
     fn take_news(&mut self) -> Vec<News> {
         let news = self.others.as_mut().map(|others| std::mem::take(&mut others.news));
         self.others.take_if(|others| others.held_back.is_empty());

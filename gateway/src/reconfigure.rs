@@ -103,6 +103,7 @@ static SETTINGS: &[Setting] = &settings! {
     "--server-send-queue-bytes" NewConnections server.queue.bytes;
     "--server-stall-timeout" NewConnections server.stall_timeout;
     "--server-allow" NewConnections server.allow;
+    "--server-groups" AtOnce server.groups;
     "--server-tls-cert" NewConnections server.tls;
     "--max-packet-size" NewConnections max_packet;
     "--reuse-port" Restart reuse_port;

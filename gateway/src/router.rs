@@ -12,6 +12,8 @@ use rustc_hash::FxHashMap;
 
 use crate::budget::Debtor;
 use crate::conn::{Conn, ConnIds};
+use crate::groups::ServerGroup;
+use crate::members::Groups;
 use crate::outbox::{Cut, Outbox, OutboxConfig, Owner};
 use crate::sync::Mutex;
 
@@ -35,6 +37,7 @@ pub(crate) enum NotRegistered {
 struct Registered {
     clients: FxHashMap<ClientId, Arc<Outbox>>,
     servers: FxHashMap<ServerId, Arc<Outbox>>,
+    groups: Groups,
     last_client: u32,
     /// Clients at most; 0 for any number.
     max_clients: usize,
@@ -44,6 +47,13 @@ struct Registered {
 impl Registered {
     fn everybody(&self) -> impl Iterator<Item = &Arc<Outbox>> {
         self.clients.values().chain(self.servers.values())
+    }
+
+    fn find(&self, side: Side, remote: RemoteId) -> Option<&Arc<Outbox>> {
+        match side {
+            Side::Client => self.clients.get(&remote.client()?),
+            Side::Server => self.servers.get(&remote.into()),
+        }
     }
 }
 
@@ -83,6 +93,21 @@ impl Router {
     /// From now on so many clients may be there; 0 for any number. Those who are there stay.
     pub(crate) fn set_max_clients(&self, max_clients: usize) {
         self.registered.lock().max_clients = max_clients;
+    }
+
+    /// From now on these groups are there, and no others. What is open stays.
+    pub(crate) fn set_groups(&self, groups: &[ServerGroup]) {
+        let mut registered = self.registered.lock();
+        let mut groups = Groups::new(groups);
+        for (id, outbox) in &registered.servers {
+            groups.join(*id, outbox);
+        }
+        registered.groups = groups;
+    }
+
+    /// Each group with how many of its members are there, in the order of their IDs.
+    pub(crate) fn groups(&self) -> Vec<(ServerGroup, usize)> {
+        self.registered.lock().groups.counts()
     }
 
     /// A router whose IDs go on after these, which a gateway reaches after billions of connections.
@@ -135,6 +160,7 @@ impl Router {
             return None;
         }
         let older = registered.servers.insert(id, outbox.clone());
+        registered.groups.join(id, &outbox);
         drop(registered);
         if let Some(older) = older {
             older.cut(Cut::TakenOver);
@@ -152,6 +178,7 @@ impl Router {
             }
             Owner::Server(id) if registered.servers.get(&id).is_some_and(is_this) => {
                 registered.servers.remove(&id);
+                registered.groups.leave(id);
             }
             _ => {}
         }
@@ -160,11 +187,10 @@ impl Router {
     /// Opens a virtual connection from `dialler` to `remote` on the other side.
     ///
     /// `Accept` is queued for the dialler before `Connect` is for the other, so no message can overtake either. If
-    /// the other session ends in between, the dialler sees the connection open and close.
+    /// the other session ends in between, the dialler sees the connection open and close. Of a group, the dialler gets a
+    /// member, and learns that it has what it dialled.
     pub(crate) fn dial(&self, dialler: &Arc<Outbox>, remote: RemoteId) -> Dialled {
-        let Some(dialled) = self.find(dialler.owner().side().other(), remote) else {
-            return Dialled::Nobody;
-        };
+        let Some(dialled) = self.find_dialled(dialler, remote) else { return Dialled::Nobody };
         if !dialled.has_room(dialler) {
             return Dialled::Full;
         }
@@ -231,12 +257,19 @@ impl Router {
         }
     }
 
-    fn find(&self, side: Side, remote: RemoteId) -> Option<Arc<Outbox>> {
-        let registered = self.registered.lock();
-        match side {
-            Side::Client => registered.clients.get(&remote.client()?).cloned(),
-            Side::Server => registered.servers.get(&remote.into()).cloned(),
+    fn find_dialled(&self, dialler: &Outbox, remote: RemoteId) -> Option<Arc<Outbox>> {
+        let side = dialler.owner().side().other();
+        let mut registered = self.registered.lock();
+        if side == Side::Server
+            && let Some(group) = registered.groups.get(remote.into())
+        {
+            return group.choose(dialler);
         }
+        registered.find(side, remote).cloned()
+    }
+
+    fn find(&self, side: Side, remote: RemoteId) -> Option<Arc<Outbox>> {
+        self.registered.lock().find(side, remote).cloned()
     }
 }
 

@@ -82,9 +82,11 @@ pub(crate) struct LogLimits {
 
 impl Shared {
     pub(crate) fn new(config: Config) -> Self {
+        let router = Router::new(config.client.max_clients);
+        router.set_groups(&config.server.groups);
         Self {
             pool: Pool::new(config.mem_pool),
-            router: Arc::new(Router::new(config.client.max_clients)),
+            router: Arc::new(router),
             admission: Admission::new(&config),
             budget: Arc::new(Budget::new(config.max_buffered_bytes, config.threads.get())),
             refusals: Arc::default(),
@@ -141,6 +143,9 @@ impl Shared {
         self.config.send_if_modified(|running| {
             outcome = reconfigure(running, config).map(|(config, reconfigured)| {
                 self.router.set_max_clients(config.client.max_clients);
+                if config.server.groups != running.server.groups {
+                    self.router.set_groups(&config.server.groups);
+                }
                 self.admission.set_rules(&config);
                 self.budget.set_limit(config.max_buffered_bytes);
                 self.ends.set_access(config.access_log);

@@ -15,6 +15,8 @@
 
 #[path = "../../src/access_log.rs"]
 mod access_log;
+#[path = "../../src/admission.rs"]
+mod admission;
 #[path = "../../src/alarm.rs"]
 mod alarm;
 #[path = "../../src/batch.rs"]
@@ -29,10 +31,14 @@ mod config;
 mod conn;
 #[path = "../../src/dispatch.rs"]
 mod dispatch;
+#[path = "../../src/groups.rs"]
+mod groups;
 #[path = "../../src/log_limit.rs"]
 mod log_limit;
 #[path = "../../src/mailbox.rs"]
 mod mailbox;
+#[path = "../../src/members.rs"]
+mod members;
 #[path = "../../src/outbox.rs"]
 mod outbox;
 #[path = "../../src/pool.rs"]
@@ -53,6 +59,7 @@ mod stats;
 mod sync;
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -69,7 +76,7 @@ use crate::budget::{Account, Budget};
 use crate::clock::Clock;
 use crate::config::{Config, MemPoolConfig, MemPoolType};
 use crate::dispatch::Dispatch;
-use crate::outbox::{Outbox, OutboxConfig};
+use crate::outbox::{News, Outbox, OutboxConfig};
 use crate::pool::Pool;
 use crate::router::{Dialled, Router};
 use crate::session::SessionConfig;
@@ -87,6 +94,7 @@ fn main() {
     route(&mut criterion);
     queue(&mut criterion);
     buffers(&mut criterion);
+    dials(&mut criterion);
     criterion.final_summary();
 }
 
@@ -124,6 +132,26 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
+/// What makes the queues of either side.
+fn outboxes(config: &Config) -> impl Fn(Side) -> OutboxConfig {
+    let pool = Pool::new(config.mem_pool);
+    let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
+    move |side| {
+        let tally = Tally::new(Arc::default(), side, Clock::new(Instant::now()));
+        OutboxConfig::new(config, side, pool.clone(), Arc::default(), account.clone(), tally)
+    }
+}
+
+/// As a session writes, but to nowhere.
+fn write(outbox: &Outbox, batch: &mut Batch, news: impl FnMut(News)) {
+    outbox.collect(Some(batch), news);
+    while !batch.is_empty() {
+        let bytes = black_box(batch.unwritten()).len();
+        let messages = batch.advance(bytes, outbox.pool());
+        outbox.wrote(batch, messages);
+    }
+}
+
 /// A client with connections to one server.
 struct Joined {
     dispatch: Dispatch,
@@ -134,12 +162,7 @@ struct Joined {
 impl Joined {
     fn new() -> Self {
         let config = Config::default();
-        let pool = Pool::new(config.mem_pool);
-        let account = Account::new(Arc::new(Budget::new(0, 1)), 0);
-        let outbox = |side| {
-            let tally = Tally::new(Arc::default(), side, Clock::new(Instant::now()));
-            OutboxConfig::new(&config, side, pool.clone(), Arc::default(), account.clone(), tally)
-        };
+        let outbox = outboxes(&config);
         let router = Arc::new(Router::new(0));
         let server = router.register_server(ServerId::new(1), &Arc::new(outbox(Side::Server)), None);
         let client = router.register_client(&Arc::new(outbox(Side::Client)), None);
@@ -164,14 +187,8 @@ impl Joined {
         joined
     }
 
-    /// As the server's session writes, but to nowhere.
     fn write(&mut self) {
-        self.server.collect(Some(&mut self.batch), |_| ());
-        while !self.batch.is_empty() {
-            let bytes = black_box(self.batch.unwritten()).len();
-            let messages = self.batch.advance(bytes, self.server.pool());
-            self.server.wrote(&self.batch, messages);
-        }
+        write(&self.server, &mut self.batch, |_| ());
     }
 
     fn read(&mut self, wire: &[u8]) {
@@ -240,5 +257,43 @@ fn buffers(criterion: &mut Criterion) {
         [("sync", MemPoolType::Sync), ("atom", MemPoolType::Atom), ("chan", MemPoolType::Chan)]
     {
         bench(name, Some(Pool::new(MemPoolConfig { pool_type, ..MemPoolConfig::default() })));
+    }
+}
+
+/// A dial of 1000 and its close: where that is a server, and where it is a group with so many members.
+fn dials(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("dial and close");
+    let mut bench = |name: BenchmarkId, servers: std::ops::Range<u32>, groups: &[&str]| {
+        let config = Config::default();
+        let (outbox, router) = (outboxes(&config), Router::new(0));
+        router.set_groups(&groups.iter().filter_map(|group| group.parse().ok()).collect::<Vec<_>>());
+        let of_servers = Arc::new(outbox(Side::Server));
+        for id in servers {
+            router.register_server(ServerId::new(id), &of_servers, None).expect("the router has not stopped");
+        }
+        let peer = Some(SocketAddr::from(([192, 0, 2, 1], 1)));
+        let client = router.register_client(&Arc::new(outbox(Side::Client)), peer);
+        let client = client.expect("the router has not stopped");
+        let mut batch = Batch::default();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                assert_eq!(router.dial(&client, RemoteId::new(1000)), Dialled::Open);
+                let mut opened = None;
+                write(&client, &mut batch, |news| match news {
+                    News::Opened(conn) | News::Closed(conn) => opened = Some(conn),
+                });
+                let conn = opened.expect("the dialler is told");
+                conn.close();
+                write(conn.outbox(Side::Server), &mut batch, drop);
+                write(&client, &mut batch, drop);
+            });
+        });
+    };
+    bench(BenchmarkId::new("a server", 1), 1000..1001, &[]);
+    for policy in ["least", "client"] {
+        for members in [1, 10, 100, 1000] {
+            let group = format!("1000=10001-20000:{policy}");
+            bench(BenchmarkId::new(policy, members), 10_001..10_001 + members, &[&group]);
+        }
     }
 }

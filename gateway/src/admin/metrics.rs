@@ -3,6 +3,7 @@
 //! Every one of them is in `docs/metrics.md`, with the same words. Nothing is counted here: what others count is looked at when it is asked for, and
 //! each kind of refusal and end is there from the beginning, at 0, so that nobody has to guess which there are.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +23,7 @@ use super::sessions::side_name;
 use super::survey::Survey;
 use crate::config::Config;
 use crate::expiry::acceptors;
+use crate::groups::ServerGroup;
 use crate::refusal::Refusal;
 use crate::stats::{Ended, Histogram, Totals};
 
@@ -60,7 +62,7 @@ struct Metric {
     values: Values,
 }
 
-type Labels = Vec<(&'static str, &'static str)>;
+type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
 #[derive(Debug)]
 enum Values {
@@ -78,6 +80,7 @@ impl Metrics {
         let mut metrics = Self(Vec::new());
         metrics.gateway(app);
         metrics.sessions(&app.gateway.totals(), app);
+        metrics.groups(app);
         metrics.queues(&app.surveys.recent(&app.gateway), app);
         if let Some(usage) = app.process.usage() {
             metrics.process(&usage);
@@ -103,13 +106,13 @@ fn seconds_since_1970(at: SystemTime) -> f64 {
 }
 
 fn by_side<T>(value: impl Fn(Side) -> T) -> Vec<(Labels, T)> {
-    SIDES.map(|side| (vec![("side", side_name(side))], value(side))).into()
+    SIDES.map(|side| (vec![("side", side_name(side).into())], value(side))).into()
 }
 
 impl Metrics {
     fn gateway(&mut self, app: &App) {
         let version = env!("CARGO_PKG_VERSION");
-        self.add("fastway_build", "The version of the gateway", Info(vec![("version", version)]));
+        self.add("fastway_build", "The version of the gateway", Info(vec![("version", version.into())]));
         let is_ready = app.not_ready().is_none();
         self.add("fastway_ready", "1 while clients should be sent here, as GET /ready says", one(is_ready));
         self.add(
@@ -151,7 +154,8 @@ impl Metrics {
             Counter(by_side(|side| totals.side(side).begun)),
         );
         let ended = SIDES.into_iter().flat_map(|side| {
-            let labels = move |ended: Ended| vec![("side", side_name(side)), ("reason", ended.name())];
+            let labels =
+                move |ended: Ended| vec![("side", side_name(side).into()), ("reason", ended.name().into())];
             Ended::ALL.map(|ended| (labels(ended), totals.side(side).ended(ended)))
         });
         self.add(
@@ -177,6 +181,21 @@ impl Metrics {
         );
         self.traffic(totals);
         self.refusals(totals);
+    }
+
+    /// Only where there are any.
+    fn groups(&mut self, app: &App) {
+        let groups = app.gateway.groups();
+        if groups.is_empty() {
+            return;
+        }
+        let label = |group: &ServerGroup| vec![("group", group.id().to_string().into())];
+        let members = groups.iter().map(|(group, members)| (label(group), *members as f64));
+        self.add(
+            "fastway_server_group_members",
+            "Servers of each group that are registered; at 0, each dial of the group is refused",
+            Gauge(members.collect()),
+        );
     }
 
     fn traffic(&mut self, totals: &Totals) {
@@ -212,7 +231,7 @@ impl Metrics {
     }
 
     fn refusals(&mut self, totals: &Totals) {
-        let refused = Refusal::ALL.map(|kind| (vec![("reason", kind.name())], totals.refusals(kind)));
+        let refused = Refusal::ALL.map(|kind| (vec![("reason", kind.name().into())], totals.refusals(kind)));
         self.add(
             "fastway_refusals",
             "Clients, servers and dials that were refused, and peers that were cut off, by the limit they ran into",

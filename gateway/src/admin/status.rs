@@ -18,6 +18,7 @@ use super::routes::App;
 use super::sessions::{Row, TrafficRow, side_name};
 use super::survey::Survey;
 use crate::expiry::expiring;
+use crate::groups::ServerGroup;
 use crate::refusal::Refusal;
 use crate::router::Counts;
 use crate::size::Size;
@@ -69,6 +70,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Response {
         "refusals": refusals(&totals),
         "ended": ended(&totals),
         "servers": rows(&survey.servers),
+        "groups": groups(&app),
         "slowest_clients": rows(&survey.slowest_clients),
         "warnings": warnings(&app, counts, &survey),
     });
@@ -85,6 +87,12 @@ impl Sides {
     fn of(traffic: impl Fn(Side) -> TrafficRow) -> Self {
         Self { client: traffic(Side::Client), server: traffic(Side::Server) }
     }
+}
+
+fn groups(app: &App) -> Vec<serde_json::Value> {
+    let groups = app.gateway.groups();
+    let row = |(group, members): &(ServerGroup, usize)| json!({ "id": group.id().get(), "group": group.to_string(), "members": members });
+    groups.iter().map(row).collect()
 }
 
 fn refusals(totals: &Totals) -> Vec<serde_json::Value> {
@@ -127,6 +135,10 @@ fn warnings(app: &App, counts: Counts, survey: &Survey) -> Vec<Warning> {
     }
     if counts.servers == 0 {
         warn(Mild, "no server is registered: every dial of a client is refused".to_owned());
+    } else {
+        for (level, text) in groups_without_members(&app.gateway.groups()) {
+            warn(level, text);
+        }
     }
     if let Some((level, percent)) = fullness(counts.buffered_bytes, config.max_buffered_bytes) {
         let limit = Size(config.max_buffered_bytes);
@@ -163,6 +175,20 @@ fn warnings(app: &App, counts: Counts, survey: &Survey) -> Vec<Warning> {
             Mild,
             "no password is set: whoever reaches the internal port can register as any server".to_owned(),
         );
+    }
+    warnings
+}
+
+fn groups_without_members(groups: &[(ServerGroup, usize)]) -> Vec<(Level, String)> {
+    let empty = groups.iter().filter(|(_, members)| *members == 0).map(|(group, _)| group);
+    let words = |group: &ServerGroup| {
+        format!("no server of the group {group} is registered: each dial of it is refused")
+    };
+    let mut warnings: Vec<_> =
+        empty.clone().take(NAMED_SERVERS).map(|group| (Critical, words(group))).collect();
+    let more = empty.count().saturating_sub(NAMED_SERVERS);
+    if more > 0 {
+        warnings.push((Critical, format!("{more} more groups have no servers")));
     }
     warnings
 }

@@ -72,6 +72,7 @@ fn shown(name: &str) -> Vec<OsString> {
         "server-tls-key" => &["/etc/fastway/server.key"],
         "server-tls-client-ca" => &["/etc/fastway/ca.pem"],
         "server-allow" => &["10.0.0.0/8", "fd00::/8"],
+        "server-groups" => &["1000=1001-1010", "2000=2001-2004:client"],
         "client-proxy-protocol" => &["10.0.0.0/24"],
         "pid-file" => &["/run/fastway/gateway.pid"],
         "admin-addr" => &["127.0.0.1:7030"],

@@ -435,6 +435,11 @@ mod tests {
                 3,
                 &["server-allow is 10.0.0.0/33, but a network is"],
             ),
+            (
+                "server-groups = [\n'1000=1001-1010',\n'2000=2001-2004:any']",
+                3,
+                &["server-groups is 2000=2001-2004:any, but there is no policy \"any\": write least"],
+            ),
         ] {
             let (line, problem) = wrong(text);
             assert_eq!(line, at, "{text:?}: {problem}");

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::access_log::AccessLog;
 use crate::config::MemPoolType;
+use crate::groups::ServerGroup;
 use crate::size::Size;
 
 /// fastway: one public gateway for many servers and very many clients.
@@ -174,6 +175,12 @@ pub(super) struct ServerFlags {
     /// [default: from anywhere]
     #[arg(long, env = "FASTWAY_SERVER_ALLOW", value_name = "CIDR,…", value_delimiter = ',', value_parser = network)]
     pub(super) server_allow: Vec<IpNet>,
+
+    /// Several servers serve one ID: ID=FIRST-LAST, such as 1000=1001-1010, separated by commas. A client that dials 1000 gets a
+    /// server that is there, by the policy behind it: 1000=1001-1010:least, the one with the fewest virtual connections, which
+    /// goes without saying, or :client, always the same one by the client's address [default: none]
+    #[arg(long, env = "FASTWAY_SERVER_GROUPS", value_name = "GROUP,…", value_delimiter = ',')]
+    pub(super) server_groups: Vec<ServerGroup>,
 
     /// Servers come over TLS: the certificate of the gateway, and behind it those that lead to its CA (PEM). Takes the key too
     #[arg(long, env = "FASTWAY_SERVER_TLS_CERT", value_name = "FILE")]

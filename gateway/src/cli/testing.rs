@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 use super::sources::{Settings, Sources};
 
 /// Some of it suits every flag that takes a value.
-pub(super) const VALUES: [&str; 14] = [
+pub(super) const VALUES: [&str; 15] = [
     "7",
     "4K",
     "3M",
@@ -22,6 +22,7 @@ pub(super) const VALUES: [&str; 14] = [
     "json",
     "debug",
     "1/10",
+    "1000=1001-1010,2000=2001-2004:client",
 ];
 
 /// A file that is gone when the test is over.

@@ -15,6 +15,7 @@ mod data;
 mod draining;
 mod endpoint;
 mod folder;
+mod groups;
 mod handshake;
 mod keepalive;
 mod limits;

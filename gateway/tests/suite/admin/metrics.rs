@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use fastway::net::tls::TlsAcceptor;
-use fastway_gateway::{Ended, Refusal};
+use fastway_gateway::{Config, Ended, Refusal};
 use rcgen::date_time_ymd;
 
 use super::{Operated, config};
@@ -74,9 +74,8 @@ fn value(metrics: &BTreeMap<String, Metric>, series: &str) -> f64 {
 #[tokio::test]
 async fn the_document_says_what_is_exported_and_nothing_else() {
     let tls = Authority::new().issue("gateway.internal");
-    let everything = config_with(|config| {
-        config.client.tls = Some(TlsAcceptor::new(tls.identity(), None).unwrap());
-    });
+    let mut everything = with_a_group();
+    everything.client.tls = Some(TlsAcceptor::new(tls.identity(), None).unwrap());
     let operated = Operated::start_with(everything, |_| ()).await;
     let mut rows: Vec<_> = metrics(&operated)
         .await
@@ -99,9 +98,14 @@ async fn the_document_says_what_is_exported_and_nothing_else() {
     assert!(is_right, "the table in docs/metrics.md should be:\n{}", rows.join("\n"));
 }
 
+/// One metric is only there with groups.
+fn with_a_group() -> Config {
+    config_with(|config| config.server.groups = vec!["1000=1001-1010".parse().unwrap()])
+}
+
 #[tokio::test]
 async fn names_follow_the_conventions_of_prometheus() {
-    let operated = Operated::start().await;
+    let operated = Operated::start_with(with_a_group(), |_| ()).await;
     for (name, Metric { kind, help, values, .. }) in metrics(&operated).await {
         assert!(name.starts_with("fastway_") || name.starts_with("process_"), "{name}");
         assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
@@ -222,6 +226,39 @@ async fn what_happens_is_counted() {
         let received = value(&metrics, &format!("fastway_received_bytes_total{{side=\"{side}\"}}"));
         assert!(received >= bytes && received < bytes + 200.0, "{side}: {received}");
     }
+}
+
+#[tokio::test]
+async fn groups_are_there_with_the_servers_that_they_have() {
+    let groups = ["2000=2001-2004:client", "1000=1001-1010"].map(|group| group.parse().unwrap());
+    let operated =
+        Operated::start_with(config_with(|config| config.server.groups = groups.into()), |_| ()).await;
+    let members = async |group: u32| {
+        let series = format!("fastway_server_group_members{{group=\"{group}\"}}");
+        value(&metrics(&operated).await, &series)
+    };
+    assert_eq!((members(1000).await, members(2000).await), (0.0, 0.0));
+    let status = async || operated.get("/status").await.json();
+    let warning = |status: &serde_json::Value| status["warnings"].to_string();
+    assert!(!warning(&status().await).contains("group"), "that there are no servers at all says enough");
+
+    let _servers = [operated.gateway.server(1001).await, operated.gateway.server(1010).await];
+    // Nobody's.
+    let _other = operated.gateway.server(3000).await;
+    assert_eq!((members(1000).await, members(2000).await), (2.0, 0.0));
+    let status = status().await;
+    assert_eq!(
+        status["groups"],
+        serde_json::json!([
+            { "id": 1000, "group": "1000=1001-1010:least", "members": 2 },
+            { "id": 2000, "group": "2000=2001-2004:client", "members": 0 },
+        ])
+    );
+    let words = "no server of the group 2000=2001-2004:client is registered: each dial of it is refused";
+    assert!(warning(&status).contains(words) && !warning(&status).contains("1000="), "{status:#}");
+
+    let without = Operated::start().await;
+    assert!(!without.get("/metrics").await.body.contains("group"), "nobody pays for what is not there");
 }
 
 /// Those that wait, and those for whom they wait.
