@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastway::endpoint::{EndpointConfig, SlowReceiver};
 use fastway::frame::MaxPacket;
 use fastway::keepalive::KeepaliveConfig;
-use fastway_gateway::{ClientConfig, Config, QueueLimits, ServerConfig, ServerKey};
+use fastway_gateway::{ClientConfig, Config, GroupPolicy, QueueLimits, ServerConfig, ServerGroup, ServerKey};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,12 @@ const CROWD_BYTES_PER_SECOND: u32 = 150;
 /// Where there is no word for never.
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
+/// The ID of the first server; the others have the next ones.
+pub const FIRST_SERVER: u32 = 100;
+
+/// The ID that all servers serve together, if there is a group.
+pub const GROUP: u32 = 1000;
+
 /// The ports of every gateway.
 pub const CLIENT_PORT: u16 = 7010;
 /// The internal one.
@@ -61,6 +67,9 @@ pub struct Plan {
     /// How gateways are told to end. Not in older schedules.
     #[serde(default)]
     pub drain: DrainPlan,
+    /// Whether all servers serve one ID together, besides their own. Not in older schedules.
+    #[serde(default)]
+    pub group: GroupPlan,
     /// The limits of servers and clients.
     pub endpoint: EndpointPlan,
     /// What they do.
@@ -134,6 +143,19 @@ pub struct DrainPlan {
     pub timeout_ms: u32,
     /// So long they take to tell them to go, in ms.
     pub spread_ms: u32,
+}
+
+/// Whether all servers serve the ID [`GROUP`] together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupPlan {
+    /// There is no such ID.
+    #[default]
+    None,
+    /// A client that dials it gets the server with the fewest connections.
+    Least,
+    /// It gets always the same server by its address.
+    Client,
 }
 
 /// The limits of servers and clients; times in ms, 0 for never.
@@ -265,6 +287,7 @@ impl Plan {
         let rng = &mut labelled.rng("workload", 0);
         let workload = Workload::draw(rng, gateway.max_packet, network.socket_bytes, topology.clients);
         let drain = DrainPlan::draw(&mut labelled.rng("drain", 0));
+        let group = GroupPlan::draw(&mut labelled.rng("group", 0));
         let faults = draw_faults(&mut labelled.rng("faults", 0), &topology, active_ms);
         Self {
             version: VERSION,
@@ -275,6 +298,7 @@ impl Plan {
             network,
             gateway,
             drain,
+            group,
             endpoint,
             workload,
             faults,
@@ -384,6 +408,7 @@ impl Plan {
             },
             queue: QueueLimits { messages: plan.server_queue_messages, bytes: plan.server_queue_bytes },
             stall_timeout: ms(plan.stall_timeout_ms),
+            groups: self.server_group().into_iter().collect(),
             ..ServerConfig::default()
         };
         let max_packet = MaxPacket::new(plan.max_packet).unwrap_or_default();
@@ -396,6 +421,19 @@ impl Plan {
             drain_spread: ms(self.drain.spread_ms),
             ..Config::default()
         }
+    }
+
+    /// What all servers serve together, if anything.
+    #[must_use]
+    pub fn server_group(&self) -> Option<ServerGroup> {
+        let policy = match self.group {
+            GroupPlan::None => return None,
+            GroupPlan::Least => GroupPolicy::Least,
+            GroupPlan::Client => GroupPolicy::Client,
+        };
+        let (first, last) = (FIRST_SERVER, FIRST_SERVER + self.topology.servers - 1);
+        let group = ServerGroup::new(GROUP.into(), first.into(), last.into(), policy);
+        Some(group.expect("there is at least one server"))
     }
 
     /// The configuration of every endpoint.
@@ -513,6 +551,12 @@ impl GatewayPlan {
             client_stall_ms: pick(rng, &[0, 500, 3000]),
             frame_timeout_ms: pick(rng, &[0, 0, 500, 4000]),
         }
+    }
+}
+
+impl GroupPlan {
+    fn draw(rng: &mut StdRng) -> Self {
+        pick(rng, &[Self::None, Self::None, Self::Least, Self::Client])
     }
 }
 

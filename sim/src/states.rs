@@ -28,6 +28,7 @@ macro_rules! states {
 states! {
     ClientDials: "a client's dial was accepted",
     ServerDials: "a server's dial was accepted",
+    GroupDialled: "a client's dial of a group was accepted",
     RefusedNobody: "a dial to nobody was refused",
     RefusedQuota: "a dial beyond the client's quota was refused",
     EmptyMessage: "an empty message was forwarded",

@@ -14,6 +14,7 @@ use super::talk::{follow, lead, probe};
 use super::{Stage, first, link_end, misfit};
 use crate::history::{AppLink, DialEnd, LinkEnd, Phase, Side, What};
 use crate::net::Host;
+use crate::plan::{GROUP, GroupPlan};
 
 /// Of a probe, with each step.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -118,7 +119,9 @@ async fn converse(stage: Arc<Stage>, client: Client, link: AppLink) {
     while stage.phase() < Phase::Draining {
         // Now and then somebody who is not there.
         let server = rng.random_range(0..=stage.plan.topology.servers);
-        match dial(&stage, &client, link, stage.server_id(server)).await {
+        let is_for_any = stage.plan.group != GroupPlan::None && rng.random_bool(0.5);
+        let dialled = if is_for_any { GROUP } else { stage.server_id(server) };
+        match dial(&stage, &client, link, dialled).await {
             Ok(conn) => lead(&stage, link, conn).await,
             Err(DialEnd::Link) => return,
             Err(_) => {}

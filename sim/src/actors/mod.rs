@@ -24,7 +24,7 @@ pub(crate) use server::server;
 
 use crate::history::{History, LinkEnd, Phase, Run, What};
 use crate::net::{Host, Net, SimNetwork};
-use crate::plan::{CLIENT_PORT, Plan, SERVER_PORT};
+use crate::plan::{CLIENT_PORT, FIRST_SERVER, Plan, SERVER_PORT};
 use crate::seed::Seed;
 
 /// What all actors of a world share.
@@ -156,7 +156,7 @@ impl Stage {
 
     /// The ID of a server, by its place.
     pub(crate) fn server_id(&self, index: u32) -> u32 {
-        100 + index
+        FIRST_SERVER + index
     }
 }
 

@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{About, Found, found};
 use crate::history::{AppLink, DialEnd, Event, Half, HalfEnd, LinkEnd, Phase, Run, Side, What};
 use crate::net::Host;
-use crate::plan::Plan;
+use crate::plan::{FIRST_SERVER, Plan};
 use crate::states::{State, States};
 
 /// All applications of a world.
@@ -192,7 +192,7 @@ impl<'a> Apps<'a> {
             for gateway in 0..gateways {
                 for server in 0..topology.servers {
                     let host = Host(gateways + servers + client);
-                    if !self.probed.contains(&(host, Host(gateway), 100 + server)) {
+                    if !self.probed.contains(&(host, Host(gateway), FIRST_SERVER + server)) {
                         let hosts = topology.hosts();
                         let text = format!(
                             "everything is healed, but {} cannot reach {} by {}",

@@ -39,7 +39,7 @@ impl<'a> Gateways<'a> {
     pub(super) fn see(&mut self, index: usize, event: &Event, states: &mut States) -> Result<(), Found> {
         match event.what {
             What::GatewayUp(run, _) => {
-                self.runs.insert(run, Model::new(run));
+                self.runs.insert(run, Model::new(run, self.plan.server_group()));
             }
             What::GatewayStops(run) => {
                 if let Some(model) = self.runs.get_mut(&run) {

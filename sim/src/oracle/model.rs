@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use fastway_gateway::ServerGroup;
 use rustc_hash::FxHashMap;
 
 use super::addresses::Extensions;
@@ -14,6 +15,8 @@ use crate::history::{Link, Run, Side};
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) run: Run,
+    /// What several servers serve together.
+    group: Option<ServerGroup>,
     pub(super) links: BTreeMap<Link, Physical>,
     pub(super) conns: FxHashMap<u32, Virtual>,
     /// Connections of which only one end has been told yet: the other end's Accept or Connect is in a queue, and what this
@@ -138,9 +141,10 @@ pub(super) struct End {
 }
 
 impl Model {
-    pub(super) fn new(run: Run) -> Self {
+    pub(super) fn new(run: Run, group: Option<ServerGroup>) -> Self {
         Self {
             run,
+            group,
             links: BTreeMap::new(),
             conns: FxHashMap::default(),
             half_told: Vec::new(),
@@ -154,6 +158,14 @@ impl Model {
             recent_opens: VecDeque::new(),
             closed: None,
         }
+    }
+
+    /// Whether somebody of this side who dials this ID means whoever has that ID: it is the same, or the ID of a group that
+    /// a server is a member of.
+    pub(super) fn means(&self, dialler: Side, dialled: u32, id: u32) -> bool {
+        let is_group = |group: &&ServerGroup| dialler == Side::Client && group.id().get() == dialled;
+        let group = self.group.as_ref().filter(is_group);
+        dialled == id || group.is_some_and(|group| group.serves(id.into()))
     }
 
     /// Which end of `conn` this link has.
@@ -204,10 +216,8 @@ impl Model {
                 .filter(|(to, _)| to.link == Some(link))
                 .map(|(_, from)| from)
         });
-        let untold = self
-            .half_told
-            .iter()
-            .filter_map(|conn| self.conns[conn].end_that_talks_to(physical, &self.links));
+        let untold =
+            self.half_told.iter().filter_map(|conn| self.end_that_talks_to(&self.conns[conn], physical));
         let mut pending = (0, 0);
         for from in of_link.chain(untold) {
             pending.0 += from.pending.len();
@@ -234,19 +244,21 @@ impl Model {
     pub(super) fn servers_blocked_since(&self, since_ms: u32) -> bool {
         self.blocked_servers > 0 || self.server_blocked_ms.is_some_and(|until| until >= since_ms)
     }
-}
 
-impl Virtual {
-    /// The end that has been told, if the one that has not is `to`.
-    fn end_that_talks_to(&self, to: &Physical, links: &BTreeMap<Link, Physical>) -> Option<&End> {
-        let [dialler, dialled] = &self.ends;
+    /// The end that has been told, if the one that has not is `to`; of a group, it may be any member.
+    fn end_that_talks_to<'a>(&self, conn: &'a Virtual, to: &Physical) -> Option<&'a End> {
+        let [dialler, dialled] = &conn.ends;
         let (told, other) = match (dialler.link, dialled.link) {
-            (Some(_), None) => (dialler, self.accepted.map(|(remote, _)| remote)),
-            (None, Some(_)) => (dialled, self.connected),
+            (Some(_), None) => (dialler, conn.accepted.map(|(remote, _)| remote)),
+            (None, Some(_)) => (dialled, conn.connected),
             _ => return None,
         };
-        let side = links[&told.link?].side;
-        (other == to.id && side != to.side).then_some(told)
+        let side = self.links[&told.link?].side;
+        let is_meant = match (other, to.id) {
+            (Some(other), Some(id)) => self.means(side, other, id),
+            (other, id) => other == id,
+        };
+        (is_meant && side != to.side).then_some(told)
     }
 }
 

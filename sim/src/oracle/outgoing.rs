@@ -6,6 +6,7 @@ use super::owed::{BOUND_MS, Debt};
 use super::pings::Meaning;
 use super::{About, Found, found};
 use crate::history::{Link, Note, Side};
+use crate::plan::GROUP;
 use crate::states::State;
 
 impl Model {
@@ -54,6 +55,9 @@ impl Model {
         self.physical(step).conns.push(id);
         let side = self.physical(step).side;
         step.states.reach(if side == Side::Client { State::ClientDials } else { State::ServerDials });
+        if side == Side::Client && remote == GROUP {
+            step.states.reach(State::GroupDialled);
+        }
         let limit = step.plan.gateway.client_max_conn;
         if side == Side::Client && self.dialled_by(step.link).0 > limit {
             let text = format!("a client holds more than the {limit} connections that it may");
@@ -120,7 +124,9 @@ impl Model {
             let text = "a dial went to an older registration of that ID, not to the newest";
             return Err(found("rule 4: the newest wins", about, text));
         }
-        self.is_called(dialled, accepted, about)?;
+        // Of a group, anybody may be meant.
+        let meant = far.id.filter(|id| self.means(near.side, accepted, *id)).unwrap_or(accepted);
+        self.is_called(dialled, meant, about)?;
         self.is_called(dialler, connected, about)?;
         self.told_the_truth(id)
     }
@@ -157,7 +163,8 @@ impl Model {
         let quota = step.plan.gateway.client_max_conn;
         let within_quota = link.side == Side::Server || self.dialled_by(step.link).1 < quota;
         let was_there = self.links.iter().any(|(other, physical)| {
-            let is_meant = physical.side != link.side && physical.id == Some(remote);
+            let is_meant =
+                physical.side != link.side && physical.id.is_some_and(|id| self.means(link.side, remote, id));
             is_meant
                 && self.is_alive(*other)
                 && physical.known_at < dial.index
