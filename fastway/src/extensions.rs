@@ -2,8 +2,9 @@
 //!
 //! Those bytes are ignored by every peer, so there is room for more. A server names its wishes behind a dial to client 0,
 //! which no client is: a gateway that knows this module answers with what it grants behind its Refuse, any other with a
-//! plain Refuse. Who did not ask never sees a byte of it. The document `docs/protocol-extensions.md` of the repository has
-//! the bytes in pictures, and the rules that tests name.
+//! plain Refuse. A client names them behind a Close of connection 0, which no connection is, and gets no answer. Who did not
+//! ask never sees a byte of it. The document `docs/protocol-extensions.md` of the repository has the bytes in pictures, and the
+//! rules that tests name.
 //!
 //! ```
 //! use fastway::extensions::{Extensions, Grant, ask, asked};
@@ -21,19 +22,21 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::ops::BitAnd;
+use std::ops::{BitAnd, BitOr};
+use std::time::Duration;
 
 use crate::command::{CommandFrame, ToEndpoint, ToGateway};
 use crate::frame::{HEADER_BYTES, MaxPacket, header, u32_at};
 use crate::id::{ConnId, RemoteId};
 
-/// Behind a dial or a refusal of client 0, these four bytes say that extensions follow. Other bytes there mean nothing.
+/// Behind a dial or a refusal of client 0, or a Close of connection 0, these four bytes say that extensions follow. Other bytes
+/// there mean nothing.
 const MAGIC: [u8; 4] = *b"FWX1";
 
 /// The magic and the set.
 const SET_BYTES: usize = 8;
 
-/// Where the bytes behind Dial and Refuse begin, and those behind Accept and Connect: after the type and the arguments.
+/// Where the bytes behind Dial, Refuse and Close begin, and those behind Accept and Connect: after the type and the arguments.
 const BEHIND_ONE: usize = 1 + 4;
 const BEHIND_TWO: usize = 1 + 2 * 4;
 
@@ -49,8 +52,10 @@ impl Extensions {
     pub const NONE: Self = Self(0);
     /// The address of the client, behind the arguments of every Connect and Accept that a server gets.
     pub const CLIENT_ADDR: Self = Self(1);
+    /// A notice when the gateway begins to drain.
+    pub const DRAINING: Self = Self(2);
     /// All that this version of the library knows. What others ask for beyond it is not granted.
-    pub const KNOWN: Self = Self::CLIENT_ADDR;
+    pub const KNOWN: Self = Self(Self::CLIENT_ADDR.0 | Self::DRAINING.0);
 
     /// Whether all of `other` is in the set.
     #[must_use]
@@ -65,6 +70,15 @@ impl BitAnd for Extensions {
 
     fn bitand(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+}
+
+/// What is in either set.
+impl BitOr for Extensions {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -89,6 +103,21 @@ pub fn asked(message: &[u8]) -> Option<Extensions> {
     is_dial.then_some(wishes)
 }
 
+/// The frame by which a client asks. For it there may be a server 0 to dial; but no connection has the number 0, so every gateway
+/// ignores a Close of it.
+#[must_use]
+pub fn ask_as_client(wishes: Extensions) -> CommandFrame {
+    ToGateway::Close { conn: None }.encode().followed_by(&encode_set(wishes))
+}
+
+/// What a client asks for, if the message of its command frame is a wish. From a server it means nothing.
+#[must_use]
+pub fn asked_by_client(message: &[u8]) -> Option<Extensions> {
+    let wishes = decode_set(message.get(BEHIND_ONE..)?)?;
+    let is_close = ToGateway::decode(message) == Ok(ToGateway::Close { conn: None });
+    is_close.then_some(wishes)
+}
+
 /// A gateway's answer to a wish: what it grants from here on, and what the commands before it would have told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant<'a> {
@@ -100,8 +129,8 @@ impl<'a> Grant<'a> {
     /// One entry of the list: a connection, and its client's address.
     const ENTRY_BYTES: usize = 4 + ClientAddr::BYTES;
 
-    /// The smallest limit on packets that lets a wish, its answer, and Connect and Accept with all extensions through. With a
-    /// smaller one nobody asks, and nothing is granted.
+    /// The smallest limit on packets that lets a wish, its answer, a notice, and Connect and Accept with all extensions through.
+    /// With a smaller one nobody asks, and nothing is granted.
     pub const SMALLEST_MAX_PACKET: u32 = MaxPacket::SMALLEST + ClientAddr::BYTES as u32;
 
     /// The frame that grants, with the clients' addresses of the virtual connections that are open already. If these are more
@@ -146,6 +175,36 @@ impl<'a> Grant<'a> {
             let addr = entry[4..].first_chunk().expect("an entry ends with an address");
             Some((ConnId::new(u32_at(entry, 0))?, ClientAddr::decode(addr)))
         })
+    }
+}
+
+/// What a gateway says to those who asked for it when it begins to drain: it lets nobody in any more, and will close the links of
+/// its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainNotice {
+    /// So long from now, all clients will have been told to go.
+    pub window: Duration,
+}
+
+impl DrainNotice {
+    /// The frame that gives notice. The window has whole milliseconds on the wire, and 49 days at most.
+    #[must_use]
+    pub fn encode(self) -> CommandFrame {
+        let window_ms = u32::try_from(self.window.as_millis()).unwrap_or(u32::MAX);
+        let mut behind = [0; SET_BYTES + 4];
+        behind[..SET_BYTES].copy_from_slice(&encode_set(Extensions::DRAINING));
+        behind[SET_BYTES..].copy_from_slice(&window_ms.to_le_bytes());
+        ToEndpoint::Close { conn: None }.encode().followed_by(&behind)
+    }
+
+    /// The notice that the message of a command frame gives, if it is one. It means something only to who asked for it.
+    #[must_use]
+    pub fn decode(message: &[u8]) -> Option<Self> {
+        let behind = message.get(BEHIND_ONE..)?;
+        let is_notice = decode_set(behind)?.contains(Extensions::DRAINING)
+            && ToEndpoint::decode(message) == Ok(ToEndpoint::Close { conn: None });
+        let window_ms = behind[SET_BYTES..].first_chunk().filter(|_| is_notice)?;
+        Some(Self { window: Duration::from_millis(u32::from_le_bytes(*window_ms).into()) })
     }
 }
 
@@ -261,6 +320,15 @@ mod tests {
         assert_eq!(wire.as_ref(), [&head[..], &v4].concat());
         assert_eq!(ClientAddr::behind(message(wire.as_ref())), Some(addr("192.0.2.7:53764")));
         assert_eq!(Grant::SMALLEST_MAX_PACKET, 31, "the largest length so far");
+
+        let wish = [17, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, b'F', b'W', b'X', b'1', 2, 0, 0, 0];
+        assert_eq!(ask_as_client(Extensions::DRAINING).as_ref(), wish);
+        assert_eq!(asked_by_client(message(&wish)), Some(Extensions::DRAINING));
+        let notice = [&wish[..], &[0x10, 0x27, 0, 0]].concat();
+        let notice = [&[21], &notice[1..]].concat();
+        let window = Duration::from_secs(10);
+        assert_eq!(DrainNotice { window }.encode().as_ref(), notice, "10,000 is 0x2710");
+        assert_eq!(DrainNotice::decode(message(&notice)), Some(DrainNotice { window }));
     }
 
     /// Rule E8: the question and the answers are the commands that they always were.
@@ -274,6 +342,34 @@ mod tests {
         let accept = ToEndpoint::Accept { conn: conn(1), remote: RemoteId::new(2) };
         let wire = accept.encode().with_client_addr(ClientAddr(None));
         assert_eq!(ToEndpoint::decode(message(wire.as_ref())), Ok(accept));
+        let wire = ask_as_client(Extensions::KNOWN);
+        assert_eq!(ToGateway::decode(message(wire.as_ref())), Ok(ToGateway::Close { conn: None }));
+        let wire = DrainNotice { window: Duration::ZERO }.encode();
+        assert_eq!(ToEndpoint::decode(message(wire.as_ref())), Ok(ToEndpoint::Close { conn: None }));
+    }
+
+    #[test]
+    fn only_a_whole_notice_behind_a_close_of_no_connection_is_one() {
+        let notice = DrainNotice { window: Duration::from_millis(u64::from(u32::MAX)) };
+        let wire = notice.encode();
+        let wire = message(wire.as_ref());
+        for len in 0..wire.len() {
+            assert_eq!(DrainNotice::decode(&wire[..len]), None, "{len} bytes");
+        }
+        assert_eq!(DrainNotice::decode(&[wire, b"and more"].concat()), Some(notice));
+        for at in 0..9 {
+            let mut other = wire.to_vec();
+            other[at] ^= 1;
+            assert_eq!(DrainNotice::decode(&other), None, "byte {at} is another");
+            assert_eq!(asked_by_client(&other), None, "byte {at} is another");
+        }
+        let mut of_something_else = wire.to_vec();
+        of_something_else[9] = 5;
+        assert_eq!(DrainNotice::decode(&of_something_else), None);
+        let for_ever = DrainNotice { window: Duration::MAX }.encode();
+        assert_eq!(DrainNotice::decode(message(for_ever.as_ref())), Some(notice));
+        assert_eq!(asked(message(ask_as_client(Extensions::KNOWN).as_ref())), None);
+        assert_eq!(asked_by_client(message(ask(Extensions::KNOWN).as_ref())), None);
     }
 
     #[test]
@@ -302,12 +398,12 @@ mod tests {
     fn what_is_not_known_is_not_granted() {
         let wish = [&[0, 0, 0, 0, 0][..], b"FWX1", &[0xff; 4]].concat();
         let wishes = asked(&wish).unwrap();
-        assert!(wishes.contains(Extensions::CLIENT_ADDR));
-        assert_eq!(wishes & Extensions::KNOWN, Extensions::CLIENT_ADDR);
+        assert!(wishes.contains(Extensions::CLIENT_ADDR | Extensions::DRAINING));
+        assert_eq!(wishes & Extensions::KNOWN, Extensions(3));
         assert!(!Extensions::NONE.contains(Extensions::CLIENT_ADDR));
 
         // A grant of something else has a list of something else.
-        let grant = [&[3, 0, 0, 0, 0][..], b"FWX1", &[2, 0, 0, 0], &[7; 22]].concat();
+        let grant = [&[3, 0, 0, 0, 0][..], b"FWX1", &[6, 0, 0, 0], &[7; 22]].concat();
         assert_eq!(Grant::decode(&grant).unwrap().earlier().count(), 0);
     }
 

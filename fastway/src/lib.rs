@@ -93,7 +93,8 @@
 //! - [`fleet`]: the same over many gateways: a server that is linked to all of them, a client that moves from one to another.
 //! - [`net`]: the trait [`Network`](net::Network), TCP, and a network in memory for tests.
 //! - [`frame`], [`command`], [`handshake`], [`id`]: the protocol as values. No I/O, no clock, no randomness.
-//! - [`extensions`]: what goes beyond the original, for servers that ask for it: the addresses of clients.
+//! - [`extensions`]: what goes beyond the original, for those who ask for it: the addresses of clients, and a notice when a
+//!   gateway drains.
 //! - [`reader`], [`keepalive`]: what every end of a link needs, for those who write their own; [`run`] and [`buffers`] for
 //!   those who forward.
 //! - [`proxy_protocol`]: for those who accept connections behind a proxy.

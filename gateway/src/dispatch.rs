@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use fastway::command::{ToEndpoint, ToGateway};
-use fastway::extensions::{Extensions, Grant, asked};
+use fastway::extensions::{Extensions, Grant, asked, asked_by_client};
 use fastway::frame::HEADER_BYTES;
 use fastway::id::{ConnId, RemoteId, Side};
 use fastway::keepalive::Keepalive;
@@ -86,10 +86,15 @@ impl Dispatch {
             None => {
                 let message = &run.as_bytes()[HEADER_BYTES..];
                 let command = ToGateway::decode(message)?;
-                match asked(message).filter(|_| self.side == Side::Server) {
-                    Some(wishes) => Ok(self.grant(wishes)),
-                    None => self.obey(command),
+                match self.side {
+                    Side::Client => self.hear_wishes(message),
+                    Side::Server => {
+                        if let Some(wishes) = asked(message) {
+                            return Ok(self.grant(wishes));
+                        }
+                    }
                 }
+                self.obey(command)
             }
         }
     }
@@ -201,10 +206,10 @@ impl Dispatch {
         flow
     }
 
-    /// A server asks for more than the protocol has (rules E1 to E4 of docs/protocol-extensions.md).
+    /// A server asks for more than the protocol has (rules E1 to E4 and E10 of docs/protocol-extensions.md).
     fn grant(&self, wishes: Extensions) -> Flow {
         let max = self.config.max_packet;
-        if max.bytes() < Grant::SMALLEST_MAX_PACKET {
+        if !self.allows_extensions() {
             return self.reply(ToEndpoint::Refuse { remote: RemoteId::new(0) });
         }
         if !self.outbox.has_room(&self.outbox) {
@@ -220,7 +225,24 @@ impl Dispatch {
             let earlier = in_table.chain(opened).map(|conn| (conn.id(), conn.client_addr()));
             Grant::encode(granted, earlier, max)
         });
+        if granted.contains(Extensions::DRAINING) {
+            self.config.router.wants_notice(&self.outbox);
+        }
         Flow::Next
+    }
+
+    /// A client that asks for more than the protocol has gets no answer (rule E10); to the rest of the gateway its question is the
+    /// Close of no connection that it was.
+    fn hear_wishes(&self, message: &[u8]) {
+        let wishes = asked_by_client(message).filter(|_| self.allows_extensions());
+        if wishes.is_some_and(|wishes| wishes.contains(Extensions::DRAINING)) {
+            self.config.router.wants_notice(&self.outbox);
+        }
+    }
+
+    /// Where Connect with an address would not get through, there are none at all.
+    fn allows_extensions(&self) -> bool {
+        self.config.max_packet.bytes() >= Grant::SMALLEST_MAX_PACKET
     }
 
     /// Answers the session's own peer, who has to take answers if it wants more.

@@ -1,6 +1,6 @@
 //! Draining: how a gateway ends without losing anybody.
 //!
-//! No more clients come in, and those who are there go on for a while. Then each is told to go at an instant of its own, so that
+//! No more clients come in; whoever asked for it is told so. Those who are there go on for a while. Then each is told to go at an instant of its own, so that
 //! the gateways that they turn to have time for each of them. When the last one has gone, the servers are closed in order and the
 //! gateway stops. How a single client is told to go, and why no message is lost by it, is in `session.rs` ([`End::Drained`]).
 //!
@@ -15,15 +15,20 @@ use std::time::Duration;
 use fastway::net::LINGER_TIMEOUT;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tracing::info;
 
 use crate::outbox::Cut;
+use crate::router::notice;
 use crate::session::FLUSH_TIMEOUT;
 use crate::shard::Shared;
 
 /// How often the log says how many are left.
 const REPORTING: Duration = Duration::from_secs(10);
+
+/// Sessions that are given notice in one go, before others have their turn.
+const NOTICES_PER_TURN: usize = 1024;
 
 /// So long the last ones who were told to go are waited for, which is what each of them may take. Most of them are gone in one
 /// journey there and back. After that, somebody waits for a server that takes nothing.
@@ -44,8 +49,10 @@ async fn drain(shared: &Shared, rng: StdRng) {
     let (timeout, spread) = (config.drain_timeout, config.drain_spread);
     let clients = shared.router.counts().clients;
     info!(clients, ?timeout, ?spread, "draining: no more clients are let in");
+    let begun = Instant::now() + timeout;
+    give_notice(shared, begun + spread).await;
     let mut all_gone = pin!(shared.clients.wait());
-    let mut telling = pin!(tell_everybody(shared, rng, timeout, spread));
+    let mut telling = pin!(tell_everybody(shared, rng, begun, spread));
     let mut reporting = pin!(report(shared));
     poll_fn(|cx| {
         let _: Poll<()> = reporting.as_mut().poll(cx);
@@ -55,10 +62,17 @@ async fn drain(shared: &Shared, rng: StdRng) {
     .await;
 }
 
+/// Whoever asked for it is told at once that the gateway drains, and that by `until` all clients will have been told to go.
+async fn give_notice(shared: &Shared, until: Instant) {
+    for some in shared.router.begin_draining(until).chunks(NOTICES_PER_TURN) {
+        some.iter().for_each(|session| session.give_notice(notice(until)));
+        yield_now().await;
+    }
+}
+
 /// Each client in its turn, by age. The instants are spread evenly, and drawn within their share of the time: several gateways
 /// that drain at once do not speak with one voice.
-async fn tell_everybody(shared: &Shared, mut rng: StdRng, timeout: Duration, spread: Duration) {
-    let begun = Instant::now() + timeout;
+async fn tell_everybody(shared: &Shared, mut rng: StdRng, begun: Instant, spread: Duration) {
     sleep_until(begun).await;
     let clients = shared.router.clients();
     if !clients.is_empty() {

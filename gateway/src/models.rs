@@ -14,6 +14,7 @@ mod buffers;
 mod debts;
 mod lives;
 mod locks;
+mod notices;
 mod room;
 mod wakes;
 

@@ -22,7 +22,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use fastway::command::{CommandFrame, ToEndpoint};
-use fastway::extensions::Extensions;
+use fastway::extensions::{DrainNotice, Extensions};
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use fastway::run::Run;
 use tokio::time::Instant;
@@ -178,6 +178,18 @@ struct Queue {
     state: State,
     /// A server's: Accept and Connect have the client's address behind their arguments.
     tells_client_addr: bool,
+    notice: Notice,
+}
+
+/// Whether the owner's peer is to be told that the gateway drains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Notice {
+    /// It did not ask.
+    #[default]
+    Unwanted,
+    Wanted,
+    /// Once is enough.
+    Given,
 }
 
 #[derive(Debug, Default)]
@@ -322,6 +334,18 @@ impl Outbox {
         self.pending.store(true, Ordering::Release);
         drop(queue);
         self.wake();
+    }
+
+    /// The gateway drains: the owner's peer is told, once, if it asked for that. Not even a full queue stands in the way, and nobody
+    /// is cut off for it.
+    pub(crate) fn give_notice(&self, notice: DrainNotice) {
+        let mut queue = self.queue.lock();
+        if queue.notice != Notice::Wanted || queue.state != State::Open {
+            return;
+        }
+        queue.notice = Notice::Given;
+        self.push(&mut queue, Cow::Borrowed(notice.encode().as_ref()), 1, &self.config.account);
+        self.wake_once(queue, None);
     }
 
     /// The owner's alarm goes off.
@@ -568,6 +592,14 @@ impl Outbox {
         let frame = answer(is_first.then_some(queue.others.as_ref().map_or(&[], |others| &others.news)));
         self.push(&mut queue, Cow::Owned(frame), 1, &self.config.account);
         self.pending.store(true, Ordering::Release);
+    }
+
+    /// The owner's peer asks for a notice when the gateway drains.
+    pub(crate) fn wants_notice(&self) {
+        let mut queue = self.queue.lock();
+        if queue.notice == Notice::Unwanted {
+            queue.notice = Notice::Wanted;
+        }
     }
 
     /// Whether the owner was held back and may go on; asked once.

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fastway::command::ToEndpoint;
+use fastway::extensions::DrainNotice;
 use fastway::id::{ClientId, RemoteId, ServerId, Side};
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
 use crate::budget::Debtor;
 use crate::conn::{Conn, ConnIds};
@@ -42,6 +44,8 @@ struct Registered {
     /// Clients at most; 0 for any number.
     max_clients: usize,
     stopped: bool,
+    /// The gateway drains, and all clients will have been told to go by then.
+    draining_until: Option<Instant>,
 }
 
 impl Registered {
@@ -216,6 +220,24 @@ impl Router {
         self.registered.lock().everybody().cloned().collect()
     }
 
+    /// From now on the gateway drains, and by `until` all clients will have been told to go. Returns everybody who is there: each is
+    /// to be [given notice](Outbox::give_notice).
+    pub(crate) fn begin_draining(&self, until: Instant) -> Vec<Arc<Outbox>> {
+        let mut registered = self.registered.lock();
+        registered.draining_until = Some(until);
+        registered.everybody().cloned().collect()
+    }
+
+    /// This session's peer asks for a notice when the gateway drains, and gets it at once if it drains already. In this order:
+    /// whoever looks before the drain begins is there, and has asked, when notice is given to all.
+    pub(crate) fn wants_notice(&self, session: &Outbox) {
+        session.wants_notice();
+        let draining_until = self.registered.lock().draining_until;
+        if let Some(until) = draining_until {
+            session.give_notice(notice(until));
+        }
+    }
+
     /// Ends every session, and lets no new one begin.
     pub(crate) fn stop(&self) {
         let mut registered = self.registered.lock();
@@ -271,6 +293,11 @@ impl Router {
     fn find(&self, side: Side, remote: RemoteId) -> Option<Arc<Outbox>> {
         self.registered.lock().find(side, remote).cloned()
     }
+}
+
+/// That the gateway drains, and will have told all clients to go by `until`.
+pub(crate) fn notice(until: Instant) -> DrainNotice {
+    DrainNotice { window: until.saturating_duration_since(Instant::now()) }
 }
 
 #[cfg(test)]

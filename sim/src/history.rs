@@ -91,6 +91,13 @@ pub enum Note {
         /// The client; `None` if the gateway does not know.
         addr: Option<SocketAddr>,
     },
+    /// Behind a Close of connection 0: a client asks for extensions, or a gateway gives notice.
+    BehindClose {
+        /// Which extensions, one bit each.
+        set: u32,
+        /// A notice has it: so long until all clients are told to go.
+        window_ms: Option<u32>,
+    },
     /// Bytes behind the arguments of a command that mean nothing.
     Extra,
     /// Bytes that cannot be a frame, or a command that cannot be.
@@ -180,6 +187,8 @@ pub enum What {
     GatewayUp(Run, Host),
     /// It was told to stop.
     GatewayStops(Run),
+    /// It was told to drain.
+    GatewayDrains(Run),
     /// It has ended, or was killed.
     GatewayDown(Run),
     /// A gateway has accepted a connection, from this address.
@@ -327,6 +336,12 @@ impl fmt::Display for Note {
             Self::Grants { granted, listed } => write!(f, "… granting {granted:#b}, with {listed} addresses"),
             Self::Told { conn, addr: Some(addr) } => write!(f, "… #{conn} comes from {addr}"),
             Self::Told { conn, addr: None } => write!(f, "… #{conn} comes from nowhere"),
+            Self::BehindClose { set, window_ms: None } => {
+                write!(f, "… asking for {set:#b}, without an answer")
+            }
+            Self::BehindClose { set, window_ms: Some(ms) } => {
+                write!(f, "… giving notice of {set:#b} in {ms} ms")
+            }
             Self::Extra => f.write_str("… with more bytes"),
             Self::Malformed => f.write_str("malformed"),
             Self::Challenge => f.write_str("challenge"),

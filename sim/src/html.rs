@@ -217,7 +217,11 @@ fn kind(what: &What) -> (&'static str, u32) {
         Note::Accept { .. } => "accept",
         Note::Connect { .. } => "connect",
         Note::Refuse { .. } => "refuse",
-        Note::Asks { .. } | Note::Grants { .. } | Note::Told { .. } | Note::Extra => "extra",
+        Note::Asks { .. }
+        | Note::Grants { .. }
+        | Note::Told { .. }
+        | Note::BehindClose { .. }
+        | Note::Extra => "extra",
         Note::Close { .. } => "close",
         Note::Ping => "ping",
         Note::Malformed => "malformed",
@@ -226,7 +230,9 @@ fn kind(what: &What) -> (&'static str, u32) {
     match what {
         What::Phase(_) | What::FaultBegins(_) | What::FaultEnds(_) => ("world", 0),
         What::HostDown(_) | What::HostUp(_) => ("world", 0),
-        What::GatewayUp(..) | What::GatewayStops(_) | What::GatewayDown(_) => ("world", 0),
+        What::GatewayUp(..) | What::GatewayStops(_) | What::GatewayDrains(_) | What::GatewayDown(_) => {
+            ("world", 0)
+        }
         What::In(_, note) => (of_note(note), 1),
         What::Out(_, note) => (of_note(note), 2),
         What::Opened(..) => ("open", 1),

@@ -176,6 +176,9 @@ pub struct EndpointPlan {
     /// Not in older schedules.
     #[serde(default)]
     pub ask_client_addr: bool,
+    /// Not in older schedules.
+    #[serde(default)]
+    pub ask_draining: bool,
 }
 
 /// What servers and clients do.
@@ -456,6 +459,7 @@ impl Plan {
             accept_queue: plan.accept_queue,
             close_timeout: ms(plan.close_timeout_ms),
             ask_client_addr: plan.ask_client_addr,
+            ask_draining: plan.ask_draining,
         }
     }
 
@@ -582,6 +586,7 @@ impl EndpointPlan {
             accept_queue: pick(rng, &[1, 8, 1024]),
             close_timeout_ms: pick(rng, &[500, 3000]),
             ask_client_addr: rng.random_bool(0.5),
+            ask_draining: rng.random_bool(0.5),
         }
     }
 }

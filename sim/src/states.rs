@@ -71,6 +71,9 @@ states! {
     ClockJump: "the clock of a gateway's host jumped",
     Granted: "a server asked for the addresses of its clients",
     GrantedLate: "a client had dialled before the gateway knew that the server asks",
+    NoticeAsked: "an endpoint asked for a notice when its gateway drains",
+    NoticeGiven: "an endpoint was given notice that its gateway drains",
+    NoticeWhileDraining: "an endpoint asked for a notice while its gateway drained",
     Storm: "thirty clients connected to a gateway within a second",
 }
 

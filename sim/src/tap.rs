@@ -413,6 +413,13 @@ fn notes(bytes: &[u8], mut found: impl FnMut(Note)) {
                 found(Note::Extra);
             }
         }
+        (Note::Close { conn: 0 }, Some((set, rest))) => {
+            let window_ms = rest.first_chunk().map(|window| u32::from_le_bytes(*window));
+            found(Note::BehindClose { set: u32::from_le_bytes(*set), window_ms });
+            if !matches!(rest.len(), 0 | 4) {
+                found(Note::Extra);
+            }
+        }
         (Note::Accept { conn, .. } | Note::Connect { conn, .. }, _) if behind.len() == ADDR_BYTES => {
             found(Note::Told { conn, addr: address(behind) });
         }

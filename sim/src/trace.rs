@@ -55,7 +55,9 @@ impl Names {
     pub fn hosts_of(&self, event: &Event) -> (Option<Host>, Option<Host>) {
         match event.what {
             What::HostDown(host) | What::HostUp(host) | What::GatewayUp(_, host) => (Some(host), None),
-            What::GatewayStops(run) | What::GatewayDown(run) => (self.runs.get(&run).copied(), None),
+            What::GatewayStops(run) | What::GatewayDrains(run) | What::GatewayDown(run) => {
+                (self.runs.get(&run).copied(), None)
+            }
             What::AppUp(_, host, _, gateway) | What::AppFailed(host, _, gateway) => {
                 (Some(host), Some(gateway))
             }
@@ -107,6 +109,7 @@ impl Names {
             What::HostUp(_) => "up".to_owned(),
             What::GatewayUp(run, _) => format!("run {} serves", run.0),
             What::GatewayStops(run) => format!("run {} is told to stop", run.0),
+            What::GatewayDrains(run) => format!("run {} is told to drain", run.0),
             What::GatewayDown(run) => format!("run {} has ended", run.0),
             What::Opened(link, _, side, host, addr) => {
                 format!("{side} link {} from {} ({addr})", link.0, self.host(host))

@@ -519,10 +519,12 @@ impl World<'_> {
 
     fn stop_gateway(&self, index: u32) {
         if let Some(running) = &self.stage.gateways.lock()[index as usize] {
-            self.stage.history.note(What::GatewayStops(running.run));
             if self.plan.drain.first {
+                self.stage.history.note(What::GatewayDrains(running.run));
+                self.stage.history.note(What::GatewayStops(running.run));
                 running.handle.drain();
             } else {
+                self.stage.history.note(What::GatewayStops(running.run));
                 running.handle.stop();
             }
         }

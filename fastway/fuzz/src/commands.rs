@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use fastway::command::{CommandError, CommandFrame, ToEndpoint, ToGateway};
-use fastway::extensions::{ClientAddr, Grant, ask, asked};
+use fastway::extensions::{ClientAddr, DrainNotice, Grant, ask, ask_as_client, asked, asked_by_client};
 use fastway::frame::{HEADER_BYTES, MaxPacket, Split, split};
 use fastway::id::RemoteId;
 
@@ -15,7 +15,7 @@ pub fn commands(message: &[u8]) {
     behind(message);
 }
 
-/// What stands behind the arguments is a question, an answer, an address, or nothing; and it means the same when it is said
+/// What stands behind the arguments is a question, an answer, an address, a notice, or nothing; and it means the same when it is said
 /// again. To old peers it is the command that it was.
 fn behind(message: &[u8]) {
     if let Some(wishes) = asked(message) {
@@ -31,6 +31,15 @@ fn behind(message: &[u8]) {
         let again = Grant::decode(&again[HEADER_BYTES..]).expect("it was said again");
         assert_eq!(again.extensions(), grant.extensions());
         assert!(again.earlier().eq(grant.earlier()), "{grant:?}");
+    }
+    if let Some(wishes) = asked_by_client(message) {
+        assert_eq!(ToGateway::decode(message), Ok(ToGateway::Close { conn: None }));
+        assert!(message.starts_with(&ask_as_client(wishes).as_ref()[HEADER_BYTES..]), "{wishes:?}");
+    }
+    if let Some(notice) = DrainNotice::decode(message) {
+        assert_eq!(ToEndpoint::decode(message), Ok(ToEndpoint::Close { conn: None }));
+        let again = notice.encode();
+        assert_eq!(DrainNotice::decode(&again.as_ref()[HEADER_BYTES..]), Some(notice));
     }
     if let Some(addr) = ClientAddr::behind(message) {
         assert_eq!(ClientAddr::decode(&addr.encode()), addr);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::extensions::{Extensions, Grant};
 use crate::frame::MaxPacket;
+use crate::id::Side;
 use crate::keepalive::KeepaliveConfig;
 
 /// Limits and times of one endpoint.
@@ -46,6 +48,23 @@ pub struct EndpointConfig {
     ///
     /// [`VirtualConn::client_addr`]: super::VirtualConn::client_addr
     pub ask_client_addr: bool,
+    /// The endpoint, a client or a server, asks the gateway for a notice when it begins to drain
+    /// ([`Client::draining`](super::Client::draining), [`Server::draining`](super::Server::draining)). No.
+    ///
+    /// Gateways that do not know the question ignore it or refuse it, and change nothing, whatever their generation. Who does
+    /// not ask says and gets no other bytes than the original's endpoints.
+    pub ask_draining: bool,
+}
+
+impl EndpointConfig {
+    /// What an endpoint of this side asks for beyond the protocol: nothing where the packets are too small for the question and
+    /// what comes of it.
+    pub(super) fn wishes(&self, side: Side) -> Extensions {
+        let wish = |is_wished, extension| if is_wished { extension } else { Extensions::NONE };
+        let wishes = wish(self.ask_client_addr && side == Side::Server, Extensions::CLIENT_ADDR)
+            | wish(self.ask_draining, Extensions::DRAINING);
+        wish(self.max_packet.bytes() >= Grant::SMALLEST_MAX_PACKET, wishes)
+    }
 }
 
 impl Default for EndpointConfig {
@@ -62,6 +81,7 @@ impl Default for EndpointConfig {
             accept_queue: 1024,
             close_timeout: Duration::from_secs(10),
             ask_client_addr: false,
+            ask_draining: false,
         }
     }
 }

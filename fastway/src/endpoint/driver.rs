@@ -18,7 +18,7 @@ use super::conn::{ConnState, Delivery};
 use super::error::{CloseReason, LinkError};
 use super::link::Link;
 use crate::command::{CommandError, ToEndpoint, ToGateway};
-use crate::extensions::{ClientAddr, Extensions, Grant};
+use crate::extensions::{ClientAddr, DrainNotice, Extensions, Grant};
 use crate::frame::{Frame, HEADER_BYTES};
 use crate::id::{ConnId, RemoteId, Side};
 use crate::keepalive::{Due, Keepalive};
@@ -281,9 +281,14 @@ impl Desk {
                     dialler.wake();
                 }
             }
-            ToEndpoint::Close { conn } => {
-                if let Some(conn) = conn.and_then(|id| self.conns.remove(&id)) {
+            ToEndpoint::Close { conn: Some(id) } => {
+                if let Some(conn) = self.conns.remove(&id) {
                     self.ended(&conn);
+                }
+            }
+            ToEndpoint::Close { conn: None } => {
+                if let Some(notice) = DrainNotice::decode(message).filter(|_| self.link.config.ask_draining) {
+                    self.link.lock().drains(notice.window);
                 }
             }
             ToEndpoint::Ping => {

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::config::EndpointConfig;
 use super::conn::ConnState;
@@ -45,9 +47,11 @@ pub(super) struct Shared {
     pub(super) ended: Option<LinkError>,
     /// Nothing can be written any more, while what the gateway sent before may still wait to be received.
     write_failed: Option<LinkError>,
+    /// The gateway drains, and will have told all its clients to go by then.
+    draining_until: Option<Instant>,
     /// It has ended, and nothing more is written.
     finished: bool,
-    /// Who waits for that, or for being let in.
+    /// Who waits for one of those, or for being let in.
     watching: Vec<Waker>,
     driver: Option<Waker>,
 }
@@ -78,6 +82,7 @@ impl Link {
             closing: false,
             ended: None,
             write_failed: None,
+            draining_until: None,
             finished: false,
             watching: Vec::new(),
             driver: None,
@@ -169,6 +174,19 @@ impl Link {
         Poll::Pending
     }
 
+    /// Waits for a notice that the gateway drains, and says how long it will take from now until all its clients are told to go.
+    pub(super) fn poll_draining(&self, cx: &mut Context<'_>) -> Poll<Result<Duration, LinkError>> {
+        let mut shared = self.lock();
+        if let Some(until) = shared.draining_until {
+            return Poll::Ready(Ok(until.saturating_duration_since(Instant::now())));
+        }
+        if let Some(ended) = shared.ended.as_ref().filter(|_| shared.finished) {
+            return Poll::Ready(Err(ended.clone()));
+        }
+        register(&mut shared.watching, cx.waker());
+        Poll::Pending
+    }
+
     /// Nobody is left to accept: what others have opened, and will open, is closed.
     pub(super) fn accept_no_more(&self) {
         let mut shared = self.lock();
@@ -220,6 +238,12 @@ impl Shared {
     /// The gateway has said its first word to a server.
     pub(super) fn let_in(&mut self) {
         self.let_in = true;
+        self.watching.drain(..).for_each(Waker::wake);
+    }
+
+    /// The gateway has given notice.
+    pub(super) fn drains(&mut self, window: Duration) {
+        self.draining_until = Some(Instant::now() + window);
         self.watching.drain(..).for_each(Waker::wake);
     }
 

@@ -48,7 +48,7 @@ pub use error::{CloseReason, ConnectError, DialError, LinkError, SendError};
 use self::dials::Ticket;
 use self::link::Link;
 use crate::command::ToGateway;
-use crate::extensions::{Extensions, Grant, ask};
+use crate::extensions::{Extensions, ask, ask_as_client};
 use crate::handshake::Challenge;
 use crate::id::{ClientId, RemoteId, ServerId, Side};
 use crate::net::Network;
@@ -82,7 +82,11 @@ impl Client {
     ) -> Result<Self, ConnectError> {
         let after = config.connect_timeout;
         let stream = in_time(after, addr, connect(network, addr)).await?;
+        let wishes = config.wishes(Side::Client);
         let link = Link::new(config, addr);
+        if wishes != Extensions::NONE {
+            link.lock().out.push(ask_as_client(wishes).as_ref());
+        }
         driver::spawn(link.clone(), stream, Side::Client);
         Ok(Self { link: Endpoint::new(link) })
     }
@@ -116,15 +120,15 @@ impl Server {
         key: &[u8],
         config: EndpointConfig,
     ) -> Result<Self, ConnectError> {
-        let asks = asks(&config);
+        let wishes = config.wishes(Side::Server);
         let registered = async {
             let mut stream = connect(network, addr).await?;
             let answered = async {
                 let mut challenge = [0; Challenge::BYTES];
                 stream.read_exact(&mut challenge).await?;
                 let mut hello = Challenge(challenge).answer(key, id).encode().to_vec();
-                if asks {
-                    hello.extend_from_slice(ask(Extensions::CLIENT_ADDR).as_ref());
+                if wishes != Extensions::NONE {
+                    hello.extend_from_slice(ask(wishes).as_ref());
                 }
                 // In one go: the gateway is to read the question before a client finds the server.
                 stream.write_all(&hello).await?;
@@ -135,7 +139,7 @@ impl Server {
         };
         let stream = in_time(config.connect_timeout, addr, registered).await?;
         let link = Link::new(config, addr);
-        link.lock().accept_waits = asks;
+        link.lock().accept_waits = wishes.contains(Extensions::CLIENT_ADDR);
         driver::spawn(link.clone(), stream, Side::Server);
         Ok(Self { link: Endpoint::new(link), id })
     }
@@ -146,7 +150,7 @@ impl Server {
     /// whatever its generation: a dial to client 0, which nobody is, is refused. Who asks for the addresses of clients has
     /// asked that already.
     pub(crate) async fn let_in(&self) -> Result<(), LinkError> {
-        if !asks(&self.link.config) {
+        if self.link.config.wishes(Side::Server) == Extensions::NONE {
             self.link.command(ToGateway::Dial { remote: RemoteId::new(0) });
         }
         poll_fn(|cx| self.link.poll_let_in(cx)).await
@@ -186,6 +190,20 @@ macro_rules! accepts_and_ends {
             /// [`LinkError`] when the link has ended.
             pub async fn accept(&self) -> Result<VirtualConn, LinkError> {
                 self.link.accept().await
+            }
+
+            /// Waits until the gateway gives notice that it drains: it lets no more clients in, and closes the links of those it
+            /// has. Says how long it will take from now until the last of them is told to go, so that they can go to others one
+            /// by one, each at an instant of its choice. What is open goes on until then.
+            ///
+            /// Gateways give notice only to those who asked for it ([`EndpointConfig::ask_draining`]), and not all know the
+            /// question. Once given, it is there for whoever waits later. Cancel-safe.
+            ///
+            /// # Errors
+            ///
+            /// [`LinkError`] when the link has ended without notice.
+            pub async fn draining(&self) -> Result<Duration, LinkError> {
+                poll_fn(|cx| self.link.poll_draining(cx)).await
             }
 
             /// Closes the link and all its virtual connections; what is queued is still sent. Does not wait for that:
@@ -277,11 +295,6 @@ impl Drop for Dial<'_> {
             drop(VirtualConn::new(unwanted, self.link.clone()));
         }
     }
-}
-
-/// Whether a server asks for more than the original protocol has.
-fn asks(config: &EndpointConfig) -> bool {
-    config.ask_client_addr && config.max_packet.bytes() >= Grant::SMALLEST_MAX_PACKET
 }
 
 async fn connect<N: Network>(network: &N, addr: &str) -> Result<N::Stream, ConnectError> {

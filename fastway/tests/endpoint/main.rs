@@ -6,6 +6,7 @@ mod addresses;
 mod closing;
 mod connecting;
 mod dialling;
+mod draining;
 mod keepalive;
 mod receiving;
 mod sending;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use fastway::command::{ToEndpoint, ToGateway};
-use fastway::extensions::{Extensions, ask};
+use fastway::extensions::{Extensions, ask, ask_as_client};
 use fastway::frame::{self, Frame, LENGTH_BYTES, MaxPacket, Split, split};
 use fastway::handshake::Challenge;
 use fastway::id::{ConnId, RemoteId, ServerId};
@@ -141,6 +141,7 @@ impl Stage {
             }
             Step::Ask { peer } => {
                 self.peer(peer).unsent.extend_from_slice(ask(Extensions::KNOWN).as_ref());
+                self.peer(peer).unsent.extend_from_slice(ask_as_client(Extensions::KNOWN).as_ref());
             }
             Step::Dial { peer, remote } => {
                 let dial = ToGateway::Dial { remote: RemoteId::new(remote.into()) };

@@ -19,6 +19,7 @@ mod groups;
 mod handshake;
 mod keepalive;
 mod limits;
+mod notices;
 mod opening;
 mod overload;
 mod pid_file;

@@ -19,7 +19,9 @@ const ENTRY_BYTES: u32 = 22;
 /// What one link gets beyond the protocol.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
-    asked: bool,
+    /// What for, one bit each.
+    asked: u32,
+    /// The addresses of clients.
     granted: bool,
     /// Its Accept or Connect has just been said: the address comes next.
     expects: Option<u32>,
@@ -33,8 +35,8 @@ impl Model {
     /// Rule E2: servers only.
     pub(super) fn asks(&mut self, step: &mut Step<'_>, wishes: u32) {
         let link = self.physical(step);
-        if link.side == Side::Server && wishes & CLIENT_ADDR != 0 {
-            link.extensions.asked = true;
+        if link.side == Side::Server {
+            link.extensions.asked |= wishes;
         }
     }
 
@@ -72,14 +74,14 @@ impl Model {
         let about = self.about(step);
         let link = &self.links[&step.link];
         let is_new = granted & CLIENT_ADDR != 0 && !link.extensions.granted;
-        if !link.extensions.asked && granted != 0 || !is_new && listed > 0 {
+        if granted & !link.extensions.asked != 0 || !is_new && listed > 0 {
             let text = "something was granted that was not asked for, or told that was told before";
             return Err(found("rule E3: what is granted", about, text));
         }
-        step.states.reach(State::Granted);
         if !is_new {
             return Ok(());
         }
+        step.states.reach(State::Granted);
         let is_untold = |id: &u32| {
             let conn = &self.conns[id];
             let is_open = conn.ends.iter().any(|end| end.link == Some(step.link) && end.closes == 0);

@@ -41,6 +41,11 @@ impl<'a> Gateways<'a> {
             What::GatewayUp(run, _) => {
                 self.runs.insert(run, Model::new(run, self.plan.server_group()));
             }
+            What::GatewayDrains(run) => {
+                if let Some(model) = self.runs.get_mut(&run) {
+                    model.drains(event.at_ms);
+                }
+            }
             What::GatewayStops(run) => {
                 if let Some(model) = self.runs.get_mut(&run) {
                     model.note_end(true, states);
@@ -72,6 +77,7 @@ impl<'a> Gateways<'a> {
                 if let Some((conn, is_dialler)) = model.closed.take() {
                     self.closers.insert((model.run, conn, is_dialler));
                 }
+                model.collect_notices(&step)?;
                 if !model.stopping {
                     model.collect_debts(event.at_ms)?;
                 }

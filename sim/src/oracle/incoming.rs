@@ -26,7 +26,11 @@ impl Model {
                 self.owe(step.now(), Debt::Answer { link: step.link, serial });
             }
             Note::Ping => self.pinged(step),
-            Note::Asks { wishes } => self.asks(step, wishes),
+            Note::Asks { wishes } => {
+                self.asks(step, wishes);
+                self.asks_for_notice(step, Side::Server, wishes);
+            }
+            Note::BehindClose { set, .. } => self.asks_for_notice(step, Side::Client, set),
             // It is ignored.
             Note::Told { .. } | Note::Grants { .. } | Note::Extra => {}
             // What only gateways say, and what nobody may say.

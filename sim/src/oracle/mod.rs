@@ -4,7 +4,7 @@
 //!
 //! - `gateway.rs`: a small model of one run of one gateway. It knows, byte for byte, what the gateway has read and what it
 //!   has written, and in which order; so it knows which messages, answers and Closes are owed, to whom, and what may not
-//!   be there at all. Rules 1 to 15; and in `addresses.rs` those of the extensions.
+//!   be there at all. Rules 1 to 15; and in `addresses.rs` and `notices.rs` those of the extensions.
 //! - `apps.rs`: what applications sent to each other and got, end to end, through the endpoint library and whatever lies
 //!   in between.
 //!
@@ -16,6 +16,7 @@ mod apps;
 mod gateway;
 mod incoming;
 mod model;
+mod notices;
 mod outgoing;
 mod owed;
 mod pings;

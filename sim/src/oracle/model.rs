@@ -7,6 +7,7 @@ use fastway_gateway::ServerGroup;
 use rustc_hash::FxHashMap;
 
 use super::addresses::Extensions;
+use super::notices::Notices;
 use super::owed::Owed;
 use super::pings::Pings;
 use crate::history::{Link, Run, Side};
@@ -27,6 +28,10 @@ pub(super) struct Model {
     pub(super) owed: VecDeque<Owed>,
     /// Told to stop: what was owed is no longer.
     pub(super) stopping: bool,
+    /// Told to drain, which is also to stop in the end.
+    pub(super) draining: bool,
+    /// Who may have to be told so, and since when, in ms.
+    pub(super) notices_due: VecDeque<(u32, Link)>,
     /// Servers that take nothing right now, and until when one did, in ms.
     pub(super) blocked_servers: usize,
     pub(super) server_blocked_ms: Option<u32>,
@@ -47,6 +52,7 @@ pub(super) struct Physical {
     pub(super) addr: SocketAddr,
     /// What it asked for, and what it gets, beyond the protocol.
     pub(super) extensions: Extensions,
+    pub(super) notices: Notices,
     /// The event at which it was accepted.
     pub(super) opened_at: usize,
     /// A server's ID; a client's, when somebody was told.
@@ -151,6 +157,8 @@ impl Model {
             servers: FxHashMap::default(),
             owed: VecDeque::new(),
             stopping: false,
+            draining: false,
+            notices_due: VecDeque::new(),
             blocked_servers: 0,
             server_blocked_ms: None,
             clock_ahead_ms: None,
@@ -268,6 +276,7 @@ impl Physical {
             side,
             addr,
             extensions: Extensions::default(),
+            notices: Notices::default(),
             opened_at,
             id: None,
             registered: side == Side::Client,

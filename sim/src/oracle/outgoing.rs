@@ -12,15 +12,18 @@ use crate::states::State;
 impl Model {
     pub(super) fn outgoing(&mut self, step: &mut Step<'_>, note: Note) -> Result<(), Found> {
         self.is_told(step, note)?;
+        self.gives_notice(step, note)?;
         match note {
             Note::Challenge => Ok(()),
             Note::Accept { conn, remote } => self.accepts(step, conn, remote),
             Note::Connect { conn, remote } => self.connects(step, conn, remote),
             Note::Refuse { remote } => self.refuses(step, remote),
             Note::Data { conn, len, hash } => self.delivers(step, conn, len, hash),
+            // A notice comes behind it.
+            Note::Close { conn: 0 } => Ok(()),
             Note::Close { conn } => self.tells_close(step, conn),
             Note::Ping => self.pings(step),
-            Note::Grants { .. } | Note::Told { .. } => Ok(()),
+            Note::Grants { .. } | Note::Told { .. } | Note::BehindClose { .. } => Ok(()),
             Note::Asks { .. } | Note::Extra | Note::Dial { .. } | Note::Malformed | Note::Hello { .. } => {
                 let text = format!("the gateway said what gateways do not say: {note}");
                 Err(found("rule 10: well-formed", self.about(step), text))

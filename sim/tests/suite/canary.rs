@@ -30,6 +30,10 @@ enum Sickness {
     IgnoresPings,
     /// Servers that ask are told another port than their clients have.
     LiesAboutAddresses,
+    /// Nobody is told that it drains.
+    ForgetsNotices,
+    /// Who asked is told so twice.
+    RepeatsNotices,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +135,7 @@ impl SickStream {
         for index in 0..frames.len() {
             self.count += 1;
             let hit = self.count.is_multiple_of(100);
+            let is_notice = !is_data(&frames[index]) && frames[index].len() == 25 && frames[index][8] == 4;
             let close = !is_data(&frames[index]) && frames[index][8] == 4;
             match self.sickness {
                 Sickness::SwapsFrames if index > 0 && frames[index][4..8] == frames[index - 1][4..8] => {
@@ -147,6 +152,11 @@ impl SickStream {
                 Sickness::ForgetsClose if close && self.count.is_multiple_of(5) => frames[index].clear(),
                 Sickness::IgnoresPings if !is_data(&frames[index]) && frames[index][8] == 5 => {
                     frames[index].clear()
+                }
+                Sickness::ForgetsNotices if is_notice => frames[index].clear(),
+                Sickness::RepeatsNotices if is_notice => {
+                    let copy = frames[index].clone();
+                    frames[index].extend(copy);
                 }
                 _ => {}
             }
@@ -245,6 +255,16 @@ fn a_gateway_that_forgets_to_close_is_caught() {
 #[test]
 fn a_gateway_that_does_not_echo_is_caught() {
     is_caught(Sickness::IgnoresPings, &["rule 11", "rule 12"]);
+}
+
+#[test]
+fn a_gateway_that_drains_without_notice_is_caught() {
+    is_caught(Sickness::ForgetsNotices, &["rule E10"]);
+}
+
+#[test]
+fn a_gateway_that_gives_notice_twice_is_caught() {
+    is_caught(Sickness::RepeatsNotices, &["rule E10"]);
 }
 
 #[test]
