@@ -99,6 +99,10 @@ pub struct ClientConfig {
     pub queue: QueueLimits,
     /// A client that takes nothing at all of what waits for it for so long is closed. 60 s.
     pub stall_timeout: Duration,
+    /// A client is closed if nothing comes from it for so long, not even what its kernel sends by itself, although it was asked.
+    /// Zero is never. Zero: a telephone is without a network for longer than that in a tunnel, and comes back; and to ask an idle
+    /// one every few seconds would empty its battery. The keepalive finds out after its own time.
+    pub dead_peer_timeout: Duration,
     /// Clients that may be connected; one more is turned away. 0 is any number. 0.
     pub max_clients: usize,
     /// Clients of one address that may be connected; one more is turned away. An IPv6 address stands for its whole network of
@@ -141,6 +145,8 @@ pub struct ServerConfig {
     pub queue: QueueLimits,
     /// A server that takes nothing at all for so long is closed. 30 s.
     pub stall_timeout: Duration,
+    /// The same as for clients. 5 s: within a data centre nothing is silent for so long that is still there.
+    pub dead_peer_timeout: Duration,
     /// From which networks servers may come; nobody else is even sent a challenge. Empty is from anywhere. Empty.
     pub allow: Vec<IpNet>,
     /// IDs that stand for several servers each: a client that dials one gets one of these servers. None.
@@ -158,6 +164,7 @@ impl Default for ClientConfig {
             keepalive: KeepaliveConfig::default(),
             queue: QueueLimits { messages: 1000, bytes: MIB },
             stall_timeout: Duration::from_secs(60),
+            dead_peer_timeout: Duration::ZERO,
             max_clients: 0,
             max_clients_per_ip: 0,
             accept_rate: 0,
@@ -181,6 +188,7 @@ impl Default for ServerConfig {
             keepalive: KeepaliveConfig::default(),
             queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
             stall_timeout: Duration::from_secs(30),
+            dead_peer_timeout: Duration::from_secs(5),
             allow: Vec::new(),
             groups: Vec::new(),
             tls: None,
@@ -358,6 +366,8 @@ impl Config {
         not_zero("--client-tls-timeout", client.tls_timeout)?;
         not_zero("--client-stall-timeout", client.stall_timeout)?;
         not_zero("--server-stall-timeout", server.stall_timeout)?;
+        check_dead_peer("--client-dead-peer-timeout", client.dead_peer_timeout)?;
+        check_dead_peer("--server-dead-peer-timeout", server.dead_peer_timeout)?;
         check_duration("--frame-timeout", self.frame_timeout)?;
         check_duration("--drain-timeout", self.drain_timeout)?;
         check_duration("--drain-spread", self.drain_spread)?;
@@ -421,6 +431,16 @@ impl MemPoolConfig {
         }
         Ok(())
     }
+}
+
+/// A kernel asks every second at most, and waits for 32767 of them.
+fn check_dead_peer(setting: &'static str, timeout: Duration) -> Result<(), ConfigError> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(9 * 3600);
+    if timeout.is_zero() || bounds.contains(&timeout) {
+        return Ok(());
+    }
+    let value = humantime::format_duration(timeout);
+    Err(out_of_bounds(setting, value, "1s to 9h, or 0 for never"))
 }
 
 fn check_buffer(setting: &'static str, bytes: usize) -> Result<(), ConfigError> {

@@ -84,6 +84,7 @@ static SETTINGS: &[Setting] = &settings! {
     "--client-send-chan-size" NewConnections client.queue.messages;
     "--client-send-queue-bytes" NewConnections client.queue.bytes;
     "--client-stall-timeout" NewConnections client.stall_timeout;
+    "--client-dead-peer-timeout" NewConnections client.dead_peer_timeout;
     "--max-clients" NewConnections client.max_clients;
     "--max-clients-per-ip" NewConnections client.max_clients_per_ip;
     "--accept-rate" NewConnections client.accept_rate;
@@ -102,6 +103,7 @@ static SETTINGS: &[Setting] = &settings! {
     "--server-send-chan-size" NewConnections server.queue.messages;
     "--server-send-queue-bytes" NewConnections server.queue.bytes;
     "--server-stall-timeout" NewConnections server.stall_timeout;
+    "--server-dead-peer-timeout" NewConnections server.dead_peer_timeout;
     "--server-allow" NewConnections server.allow;
     "--server-groups" AtOnce server.groups;
     "--server-tls-cert" NewConnections server.tls;

@@ -61,6 +61,8 @@ pub(crate) struct SessionConfig {
     pub(crate) max_dialled: u32,
     /// How long a peer may take nothing of what there is to write.
     stall_timeout: Duration,
+    /// A peer that acknowledges nothing for so long is dead; zero is never.
+    dead_peer_timeout: Duration,
     /// How long a frame may be on its way, if it does not come slowly but surely; zero is for ever.
     frame_timeout: Duration,
     pub(crate) dial_rate: Option<Rate>,
@@ -83,11 +85,13 @@ impl SessionConfig {
         ends: Arc<EndLog>,
     ) -> Self {
         let (client, server) = (&config.client, &config.server);
-        let (keepalive, max_dialled, stall_timeout) = match side {
-            Side::Client => {
-                (client.keepalive, u32::try_from(client.max_conn).unwrap_or(u32::MAX), client.stall_timeout)
-            }
-            Side::Server => (server.keepalive, u32::MAX, server.stall_timeout),
+        let (keepalive, max_dialled) = match side {
+            Side::Client => (client.keepalive, u32::try_from(client.max_conn).unwrap_or(u32::MAX)),
+            Side::Server => (server.keepalive, u32::MAX),
+        };
+        let (stall_timeout, dead_peer_timeout) = match side {
+            Side::Client => (client.stall_timeout, client.dead_peer_timeout),
+            Side::Server => (server.stall_timeout, server.dead_peer_timeout),
         };
         let of_client = |per_second| Rate::new(per_second).filter(|_| side == Side::Client);
         Self {
@@ -95,6 +99,7 @@ impl SessionConfig {
             keepalive: Arc::new(keepalive),
             max_dialled,
             stall_timeout,
+            dead_peer_timeout,
             frame_timeout: config.frame_timeout,
             dial_rate: of_client(client.dial_rate),
             command_rate: of_client(client.command_rate),
@@ -228,6 +233,8 @@ pub(crate) struct Session<S> {
     ending: Option<Box<Ending>>,
     /// A ping was queued since the peer last took something.
     ping_waits: bool,
+    /// Something was written since it was last certain that the peer has everything.
+    expects_life: bool,
     /// The peer was told that nothing more comes.
     hung_up: bool,
     /// It has had its first turn.
@@ -240,6 +247,10 @@ impl<S: Stream> Session<S> {
     pub(crate) fn new(stream: S, outbox: Arc<Outbox>, config: Arc<SessionConfig>) -> Self {
         let now = Instant::now();
         config.outbox.tally.begun();
+        if !config.dead_peer_timeout.is_zero() {
+            // If that fails, the connection is gone, and the first read says so.
+            let _ = stream.probe_idle_peer(config.dead_peer_timeout);
+        }
         let said = config.outbox.tally.clock().moment(now);
         Self {
             stream,
@@ -252,6 +263,7 @@ impl<S: Stream> Session<S> {
             said,
             ending: None,
             ping_waits: false,
+            expects_life: false,
             hung_up: false,
             has_begun: false,
             has_ended: false,
@@ -471,6 +483,7 @@ impl<S: Stream> Session<S> {
                     self.blocked = None;
                     self.ping_waits = false;
                     self.said = self.clock().now();
+                    self.expect_life();
                 }
                 Poll::Ready(Err(error)) => {
                     self.end_after_reading(End::Failed(error), batch);
@@ -484,6 +497,30 @@ impl<S: Stream> Session<S> {
         }
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// Something was written: in a while it is time to look whether the network has heard of the peer since.
+    fn expect_life(&mut self) {
+        let timeout = self.dispatch.config().dead_peer_timeout;
+        if !self.expects_life && !timeout.is_zero() {
+            self.expects_life = true;
+            self.set_alarm(self.clock().instant(self.said) + timeout);
+        }
+    }
+
+    /// Whether the network has heard of the peer. A peer that takes nothing, but answers that it does not, is alive. When to look
+    /// again, if something is on its way; `Err` if the peer is dead.
+    fn look_for_life(&mut self, now: Instant) -> Result<Option<Instant>, End> {
+        if !self.expects_life {
+            return Ok(None);
+        }
+        let timeout = self.dispatch.config().dead_peer_timeout;
+        let Some(silence) = self.stream.silence() else {
+            self.expects_life = self.blocked.is_some();
+            return Ok(self.expects_life.then(|| now + timeout));
+        };
+        let next_look = silence.next_look(timeout).ok_or_else(|| End::Failed(io::ErrorKind::TimedOut.into()));
+        next_look.map(|after| Some(now + after))
     }
 
     /// A client that is told to go has got all there was for it: now the end of file. What it still says meanwhile is read for as
@@ -564,6 +601,13 @@ impl<S: Stream> Session<S> {
             self.end_after_reading(End::Stalled, batch);
             return self.read(batch, cx);
         }
+        let look_at = match self.look_for_life(now) {
+            Ok(at) => at,
+            Err(end) => {
+                self.end_after_reading(end, batch);
+                return self.read(batch, cx);
+            }
+        };
         if self.reader.is_held() {
             self.remind(now, batch, cx)?;
         }
@@ -575,7 +619,7 @@ impl<S: Stream> Session<S> {
                 at
             }
         };
-        for at in [silent_at, stalled_at, unfinished_at].into_iter().flatten() {
+        for at in [silent_at, stalled_at, unfinished_at, look_at].into_iter().flatten() {
             self.set_alarm(at);
         }
         Ok(())

@@ -460,6 +460,8 @@ impl Plan {
             close_timeout: ms(plan.close_timeout_ms),
             ask_client_addr: plan.ask_client_addr,
             ask_draining: plan.ask_draining,
+            // The simulated network is one that cannot tell.
+            dead_peer_timeout: Duration::ZERO,
         }
     }
 

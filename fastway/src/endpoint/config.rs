@@ -27,6 +27,12 @@ pub struct EndpointConfig {
     /// Pings of the gateway are always answered. A first-generation gateway does not answer ours: with one of
     /// those, use [`KeepaliveConfig::ANSWER_ONLY`].
     pub keepalive: KeepaliveConfig,
+    /// A gateway whose machine is gone, or the way to it, is found out within this time, and about one second, where the network
+    /// can do it: TCP on Linux; elsewhere only as long as the link is idle. Zero: no sooner than the keepalive finds out. Zero.
+    ///
+    /// It is about the network alone, and no gateway notices any of it. An idle link is asked three times within this time, which a
+    /// telephone on battery should not be too often.
+    pub dead_peer_timeout: Duration,
     /// Bytes that may wait to be written to the link, over all virtual connections. Beyond it, sending waits; one message is
     /// always taken. 1 MiB.
     pub send_queue_bytes: usize,
@@ -74,6 +80,7 @@ impl Default for EndpointConfig {
             connect_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(5),
             keepalive: KeepaliveConfig::default(),
+            dead_peer_timeout: Duration::ZERO,
             send_queue_bytes: 1024 * 1024,
             recv_queue_messages: 1024,
             recv_queue_bytes: 4 * 1024 * 1024,

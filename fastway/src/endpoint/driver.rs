@@ -36,6 +36,11 @@ const SPARE_BYTES: usize = 64 * 1024;
 pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
     let now = Instant::now();
     let keepalive = Keepalive::new(link.config.keepalive, now);
+    let dead_peer_timeout = link.config.dead_peer_timeout;
+    if !dead_peer_timeout.is_zero() {
+        // If that fails, the connection is gone, and the first read says so.
+        let _ = stream.probe_idle_peer(dead_peer_timeout);
+    }
     let on_probation = (side == Side::Server).then(|| now + link.config.connect_timeout);
     let driver = Driver {
         stream,
@@ -51,6 +56,8 @@ pub(super) fn spawn<S: Stream>(link: Arc<Link>, stream: S, side: Side) {
         outgoing: Batch::default(),
         write_failure: None,
         alarm: Box::pin(sleep_until(now)),
+        keepalive_at: Some(now),
+        look_at: None,
         on_probation,
     };
     tokio::spawn(unconstrained(driver.run()));
@@ -64,6 +71,10 @@ struct Driver<S> {
     /// Writing failed. What the gateway sent before is still read.
     write_failure: Option<Arc<io::Error>>,
     alarm: Pin<Box<Sleep>>,
+    /// When the gateway's silence is looked at next.
+    keepalive_at: Option<Instant>,
+    /// Something was written, and then it is time to look whether the network has heard of the gateway since.
+    look_at: Option<Instant>,
     /// A gateway that ends the link before it has said anything, and before this, has turned the server away.
     on_probation: Option<Instant>,
 }
@@ -141,7 +152,7 @@ impl<S: Stream> Driver<S> {
         }
         for _ in 0..WRITES_PER_TURN {
             match self.poll_write(cx) {
-                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(true)) => self.expect_life(),
                 Poll::Ready(Ok(false)) | Poll::Pending => return Ok(()),
                 // What the gateway sent before is still of use, and its end of file says more than a failed write.
                 Poll::Ready(Err(error)) => {
@@ -156,6 +167,29 @@ impl<S: Stream> Driver<S> {
         Ok(())
     }
 
+    /// Something was written.
+    fn expect_life(&mut self) {
+        let timeout = self.desk.link.config.dead_peer_timeout;
+        if self.look_at.is_none() && !timeout.is_zero() {
+            let look_at = Instant::now() + timeout;
+            self.look_at = Some(look_at);
+            if look_at < self.alarm.deadline() {
+                self.alarm.as_mut().reset(look_at);
+            }
+        }
+    }
+
+    /// Whether the network has heard of the gateway since something was written. A gateway that takes nothing, but answers that it
+    /// does not, is alive. When to look again, if something is on its way.
+    fn look_for_life(&mut self, now: Instant) -> Result<Option<Instant>, LinkError> {
+        let timeout = self.desk.link.config.dead_peer_timeout;
+        let Some(silence) = self.stream.silence() else {
+            return Ok((!self.outgoing.bytes.is_empty()).then(|| now + timeout));
+        };
+        let after = silence.next_look(timeout).ok_or(LinkError::Silent(timeout))?;
+        Ok(Some(now + after))
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.outgoing.poll_write(&mut self.stream, &self.desk.link, cx)
     }
@@ -163,26 +197,37 @@ impl<S: Stream> Driver<S> {
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
         while self.alarm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if self.reader.is_held() {
-                // It is this end that does not listen. A sign of life is due all the same.
-                if !self.desk.link.config.keepalive.ping_interval.is_zero() {
-                    self.desk.ping();
-                }
-                self.desk.keepalive.heard(now);
+            if self.keepalive_at.is_some_and(|at| now >= at) {
+                self.keepalive_at = self.look_at_the_silence(now)?;
             }
-            let next = match self.desk.keepalive.check(now) {
-                Due::Expired => return Err(LinkError::Silent(self.desk.link.config.keepalive.idle_timeout)),
-                Due::Nothing(next) => next,
-                Due::Ping(next) => {
-                    self.desk.link.command(ToGateway::Ping);
-                    next
-                }
-            };
-            // Without a keepalive there is nothing to look at, ever.
+            if self.look_at.is_some_and(|at| now >= at) {
+                self.look_at = self.look_for_life(now)?;
+            }
+            // Without a keepalive there may be nothing to look at, ever.
             let never = now + Duration::from_secs(365 * 24 * 3600);
+            let next = [self.keepalive_at, self.look_at].into_iter().flatten().min();
             self.alarm.as_mut().reset(next.unwrap_or(never));
         }
         Ok(())
+    }
+
+    /// When to look again.
+    fn look_at_the_silence(&mut self, now: Instant) -> Result<Option<Instant>, LinkError> {
+        if self.reader.is_held() {
+            // It is this end that does not listen. A sign of life is due all the same.
+            if !self.desk.link.config.keepalive.ping_interval.is_zero() {
+                self.desk.ping();
+            }
+            self.desk.keepalive.heard(now);
+        }
+        match self.desk.keepalive.check(now) {
+            Due::Expired => Err(LinkError::Silent(self.desk.link.config.keepalive.idle_timeout)),
+            Due::Nothing(next) => Ok(next),
+            Due::Ping(next) => {
+                self.desk.link.command(ToGateway::Ping);
+                Ok(next)
+            }
+        }
     }
 
     /// Everything queued is written, then the end of file, then the gateway's end is awaited.

@@ -9,7 +9,10 @@
 //! - `tls::TlsNetwork`: any other one, encrypted; with the feature `tls`.
 
 mod memory;
+mod silence;
 mod tcp;
+#[cfg(target_os = "linux")]
+mod tcp_info;
 #[cfg(feature = "tls")]
 pub mod tls;
 
@@ -26,6 +29,7 @@ use tokio::time::timeout;
 use crate::reader::with_scratch;
 
 pub use memory::{MemoryListener, MemoryNetwork, MemoryStream};
+pub use silence::Silence;
 pub use tcp::{TcpNetListener, TcpNetStream, TcpNetwork};
 
 /// A place where addresses can be bound and reached.
@@ -128,6 +132,24 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         Self: Sized,
     {
         Ok(self)
+    }
+
+    /// From now on the network asks an idle peer whether it is there. If nothing comes from it for `timeout`, rounded up to whole
+    /// seconds, the connection fails. Where something is on its way to the peer, [`silence`](Self::silence) tells.
+    ///
+    /// A network that cannot do so does nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is gone already.
+    fn probe_idle_peer(&self, _timeout: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// How long nothing has come from the peer, not even an acknowledgement, if the network waits for one. `None`: it does not wait
+    /// for anything, or cannot tell.
+    fn silence(&self) -> Option<Silence> {
+        None
     }
 }
 

@@ -6,11 +6,13 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::{BindOptions, Listener, Network, Stream};
+use super::{BindOptions, Listener, Network, Silence, Stream};
 
 /// The real network.
 ///
@@ -76,6 +78,9 @@ impl Network for TcpNetwork {
     }
 }
 
+/// Questions to an idle peer before it is given up.
+const PROBES: u32 = 3;
+
 fn socket_for(addr: SocketAddr) -> io::Result<TcpSocket> {
     if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
 }
@@ -114,6 +119,26 @@ impl Stream for TcpNetStream {
     fn adopt(self) -> io::Result<Self> {
         TcpStream::from_std(self.0.into_std()?).map(Self)
     }
+
+    fn probe_idle_peer(&self, timeout: Duration) -> io::Result<()> {
+        SockRef::from(&self.0).set_tcp_keepalive(&keepalive(timeout))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn silence(&self) -> Option<Silence> {
+        super::tcp_info::silence(&self.0)
+    }
+}
+
+/// Three questions at the end of the timeout, which are all that an idle connection costs: for 5 s, after 2, 3 and 4 s.
+fn keepalive(timeout: Duration) -> TcpKeepalive {
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    let interval = (seconds / 6).max(1);
+    let idle = seconds.saturating_sub(u64::from(PROBES) * interval).max(1);
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(idle));
+    #[cfg(not(target_os = "openbsd"))]
+    let keepalive = keepalive.with_interval(Duration::from_secs(interval)).with_retries(PROBES);
+    keepalive
 }
 
 impl AsyncRead for TcpNetStream {
@@ -172,6 +197,40 @@ mod tests {
         assert_eq!(far.peer_addr().unwrap().ip(), source);
         assert_eq!(near.peer_addr().unwrap().to_string(), addr);
         assert!(near.0.nodelay().unwrap() && far.0.nodelay().unwrap());
+    }
+
+    /// Three questions, and the last second is for the answer to the last one.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_idle_peer_is_asked_three_times_within_the_timeout() {
+        let (_listener, addr) = listening(BindOptions::default()).await;
+        let stream = TcpNetwork::new().connect(&addr).await.unwrap();
+        assert!(!SockRef::from(&stream.0).keepalive().unwrap(), "only where it is wanted");
+        for (timeout_ms, idle, interval) in
+            [(1, 1, 1), (4_000, 1, 1), (5_000, 2, 1), (4_001, 2, 1), (30_000, 15, 5), (3_600_000, 1800, 600)]
+        {
+            stream.probe_idle_peer(Duration::from_millis(timeout_ms)).unwrap();
+            let socket = SockRef::from(&stream.0);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), idle, "{timeout_ms} ms");
+            assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), interval, "{timeout_ms} ms");
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        }
+    }
+
+    /// What is acknowledged is not waited for.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_peer_that_owes_nothing_is_not_silent() {
+        let (mut listener, addr) = listening(BindOptions::default()).await;
+        let network = TcpNetwork::new();
+        let (near, far) = tokio::join!(network.connect(&addr), listener.accept());
+        let (mut near, _far) = (near.unwrap(), far.unwrap());
+        assert_eq!(near.silence(), None);
+        tokio::io::AsyncWriteExt::write_all(&mut near, b"hello").await.unwrap();
+        while near.silence().is_some() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

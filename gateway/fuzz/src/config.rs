@@ -56,6 +56,8 @@ pub(crate) const FLAGS: [&str; 40] = [
     "--client-proxy-protocol",
     "--drain-timeout",
     "--drain-spread",
+    "--client-dead-peer-timeout",
+    "--server-dead-peer-timeout",
 ];
 
 const UNITS: [&str; 14] = ["", "B", "K", "M", "G", "MB", "ns", "us", "ms", "s", "m", "h", "d", "y"];

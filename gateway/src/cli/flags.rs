@@ -82,6 +82,10 @@ pub(super) struct ClientFlags {
     #[arg(long, env = "FASTWAY_CLIENT_STALL_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(super) client_stall_timeout: Duration,
 
+    /// Close a client from which nothing came for so long, not even an acknowledgement, although it was asked; 0 is never
+    #[arg(long, env = "FASTWAY_CLIENT_DEAD_PEER_TIMEOUT", value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(super) client_dead_peer_timeout: Duration,
+
     /// Clients that may be connected; one more is turned away; 0 is any number
     #[arg(long, env = "FASTWAY_MAX_CLIENTS", value_name = "COUNT", default_value = "0", allow_negative_numbers = true, value_parser = count)]
     pub(super) max_clients: usize,
@@ -170,6 +174,10 @@ pub(super) struct ServerFlags {
     /// Close a server that takes nothing of what waits for it for so long
     #[arg(long, env = "FASTWAY_SERVER_STALL_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(super) server_stall_timeout: Duration,
+
+    /// Close a server from which nothing came for so long, not even an acknowledgement, although it was asked; 0 is never
+    #[arg(long, env = "FASTWAY_SERVER_DEAD_PEER_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(super) server_dead_peer_timeout: Duration,
 
     /// From where servers may come: networks such as 10.0.0.0/8 or fd00::/8, or single addresses, separated by commas
     /// [default: from anywhere]

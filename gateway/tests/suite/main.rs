@@ -12,6 +12,7 @@ mod backpressure;
 mod closing;
 mod config_file;
 mod data;
+mod dead_peers;
 mod draining;
 mod endpoint;
 mod folder;

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BufMut as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,7 +14,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::engine::{Act, Engine, RECORD_BYTES, Sinks};
 use super::error::{Broken, reason};
-use crate::net::Stream;
+use crate::net::{Silence, Stream};
 use crate::reader::SCRATCH_BYTES;
 
 /// The most that the beginning of a record, or of the messages of a handshake, takes up: what is longer is no TLS.
@@ -275,6 +276,14 @@ impl<S: Stream> Stream for TlsStream<S> {
 
     fn adopt(self) -> io::Result<Self> {
         Ok(Self { io: self.io.adopt()?, tls: self.tls })
+    }
+
+    fn probe_idle_peer(&self, timeout: Duration) -> io::Result<()> {
+        self.io.probe_idle_peer(timeout)
+    }
+
+    fn silence(&self) -> Option<Silence> {
+        self.io.silence()
     }
 }
 
