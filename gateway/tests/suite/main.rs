@@ -31,5 +31,6 @@ mod service_manager;
 mod stats;
 mod stopping;
 mod support;
+mod takeover;
 mod tls;
 mod tls_files;
