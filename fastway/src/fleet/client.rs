@@ -165,6 +165,10 @@ impl Client {
 }
 
 /// Waits until the gateway says that it will end this link, and returns the time that is left until then.
-async fn draining(_link: endpoint::Client) -> Duration {
-    pending().await
+async fn draining(link: endpoint::Client) -> Duration {
+    match link.draining().await {
+        Ok(window) => window,
+        // It ended without a notice, which others find out.
+        Err(_) => pending().await,
+    }
 }

@@ -20,7 +20,7 @@ use crate::keepalive::KeepaliveConfig;
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
     /// Of every single link. Its `keepalive` is replaced by what [`detection`](Self::detection) says, its `connect_timeout`
-    /// and `dial_timeout` are the deadlines of one try.
+    /// and `dial_timeout` are the deadlines of one try, and `ask_draining` is always on.
     pub endpoint: EndpointConfig,
     /// A gateway from which nothing came for so long is taken for dead; it is asked after half of it. 5 s.
     ///
@@ -69,7 +69,7 @@ impl Default for FleetConfig {
 impl FleetConfig {
     /// The configuration of one link.
     pub(super) fn of_a_link(&self) -> EndpointConfig {
-        let mut config = self.endpoint.clone();
+        let mut config = EndpointConfig { ask_draining: true, ..self.endpoint.clone() };
         if !self.detection.is_zero() {
             config.keepalive =
                 KeepaliveConfig { ping_interval: self.detection / 2, idle_timeout: self.detection };

@@ -26,8 +26,8 @@ pub enum Event {
         /// How long that took.
         took: Duration,
     },
-    /// The gateway said that it drains, or began to close its connections for that.
-    #[error("gateway {0} drains: no more connections are opened through it")]
+    /// The gateway gave notice that it drains. A client connects to another one; a server stays, for the clients that are left.
+    #[error("gateway {0} drains: it takes no more clients, and will end its links")]
     Draining(GatewayAddr),
     /// There is no link, or none any more.
     #[error("gateway {gateway}: {trouble}; it is tried again in {retry_in:?}")]

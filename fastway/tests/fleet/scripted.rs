@@ -5,6 +5,7 @@ pub(crate) use std::time::Duration;
 use bytes::Bytes;
 pub(crate) use fastway::command::{ToEndpoint, ToGateway};
 use fastway::endpoint::VirtualConn;
+use fastway::extensions::{Extensions, ask};
 pub(crate) use fastway::fleet::{
     Backoff, Ended, Event, FleetConfig, GatewayState, Gateways, NoLink, Server, ServerDialError, Trouble,
 };
@@ -127,9 +128,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A server asks whether it is let in: it dials client 0.
+    /// A server asks whether it is let in, and for a notice of draining: it dials client 0. This gateway grants nothing, as
+    /// those of the original.
     pub(crate) async fn answer_question(&mut self) {
-        self.expect(ToGateway::Dial { remote: RemoteId::new(0) }).await;
+        self.expect_frame(ask(Extensions::DRAINING).as_ref()).await;
         self.say(ToEndpoint::Refuse { remote: RemoteId::new(0) }).await;
     }
 

@@ -89,7 +89,7 @@ fn a_chain_is_valid_until_the_first_of_its_certificates_expires() {
     };
     let year = |year| SystemTime::from(date_time_ymd(year, 1, 1));
     let (own, longer, shorter, expired) =
-        (dated(2020, 3000), dated(1969, 9999), dated(2021, 2999), dated(2000, 2001));
+        (dated(2020, 3000), dated(1970, 9999), dated(2021, 2999), dated(2000, 2001));
     for (others, from, to) in [
         (vec![], 2020, 3000),
         (vec![&longer], 2020, 3000),
@@ -102,4 +102,7 @@ fn a_chain_is_valid_until_the_first_of_its_certificates_expires() {
         assert_eq!(TlsAcceptor::new(identity, None).unwrap().validity(), year(from)..=year(to));
     }
     assert_eq!(longer.identity().validity(), SystemTime::UNIX_EPOCH..=year(9999));
+    let older = dated(1969, 9999);
+    let error = Identity::from_pem(older.certificate.as_bytes(), older.key.as_bytes()).unwrap_err();
+    assert!(matches!(error, TlsError::MalformedCertificate(_)), "nobody could read these dates: {error}");
 }

@@ -303,6 +303,15 @@ impl Members {
         true
     }
 
+    /// The gateway gave notice.
+    pub(super) fn drains(&mut self, gateway: &GatewayAddr, task: &CancellationToken) {
+        if let Some(member) = self.of_task(gateway, task)
+            && let GatewayState::Connected(since) = member.state
+        {
+            member.state = GatewayState::Draining(since);
+        }
+    }
+
     /// There is no link, or none any more; `wait` says how long to wait after so many failures in a row.
     pub(super) fn failed(
         &mut self,

@@ -77,7 +77,14 @@ impl<N: Network> Tending<N> {
             return None;
         }
         self.shared.reporter.tell(Event::Connected { gateway: self.gateway.clone(), took });
-        match self.shared.stop.run_until_cancelled(link.ended()).await {
+        let until_the_end = async {
+            if link.draining().await.is_ok() {
+                self.shared.lock().drains(&self.gateway, &self.task);
+                self.shared.reporter.tell(Event::Draining(self.gateway.clone()));
+            }
+            link.ended().await
+        };
+        match self.shared.stop.run_until_cancelled(until_the_end).await {
             Some(error) => Some(Trouble::Link(error)),
             None => {
                 if self.shared.lock().is_closed() {

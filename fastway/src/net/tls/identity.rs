@@ -153,6 +153,7 @@ fn judge(certificate: &CertificateDer<'_>) -> Result<Judged, TlsError> {
         Err(webpki::Error::CertNotValidYet { time, not_before }) => {
             Err(TlsError::NotYetValid(between(time, not_before)))
         }
+        Err(error @ webpki::Error::BadDerTime) => Err(malformed(error)),
         Err(webpki::Error::CaUsedAsEndEntity) => Ok(Judged::Authority),
         _ => Ok(Judged::EndEntity),
     }
