@@ -4,8 +4,8 @@
 //! A client is a [`Client`], and what it dials is a [`Conn`], which outlives its gateway: its documentation has an example.
 //!
 //! Nothing here needs the gateways to know each other. Which gateways there are, everybody learns from what is there
-//! anyway: a list, a name in DNS, a stream of the caller's own ([`Gateways`]). What goes wrong, the caller sees
-//! ([`Event`]): at which gateway, why, and what is done next.
+//! anyway: a list, a name in DNS (A and AAAA records; SRV records with the feature `dns`), a stream of the caller's own
+//! ([`Gateways`]). What goes wrong, the caller sees ([`Event`]): at which gateway, why, and what is done next.
 
 mod backoff;
 mod choice;
@@ -13,6 +13,8 @@ mod client;
 mod client_error;
 mod config;
 mod conn;
+#[cfg(feature = "dns")]
+mod dns;
 mod driver;
 mod ended;
 mod event;
@@ -30,6 +32,8 @@ pub use client::Client;
 pub use client_error::{ConnEnd, NoConn, NoGateway, SendError, Tried};
 pub use config::{Choice, FleetConfig};
 pub use conn::{Conn, Received};
+#[cfg(feature = "dns")]
+pub use dns::DnsResolver;
 pub use ended::Ended;
 pub use event::{Event, GatewayState, GatewayStatus, Trouble};
 pub use gateways::{FindError, GatewayAddr, Gateways, Resolve, SystemResolver};

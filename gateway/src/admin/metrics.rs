@@ -128,7 +128,9 @@ impl Metrics {
     /// Without TLS it has no values, and is not there.
     fn certificates(&mut self, config: &Config) {
         let expirations: Vec<_> = acceptors(config)
-            .map(|(side, tls)| (vec![("side", side_name(side))], seconds_since_1970(*tls.validity().end())))
+            .map(|(side, tls)| {
+                (vec![("side", side_name(side).into())], seconds_since_1970(*tls.validity().end()))
+            })
             .collect();
         if !expirations.is_empty() {
             self.add_in(
