@@ -5,7 +5,10 @@
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "scripted peers use sockets of their own, not the code under test; cables have no virtual time"
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "scripted peers use sockets of their own, not the code under test; cables have no virtual time; what is skipped, and what \
+              was measured, is said"
 )]
 
 use std::fs::File;
