@@ -8,30 +8,19 @@
 //! ([`Gateways`]). What goes wrong, the caller sees ([`Event`]): at which gateway, why, and what is done next.
 
 mod backoff;
-mod choice;
 mod client;
-mod client_error;
 mod config;
-mod conn;
 #[cfg(feature = "dns")]
 mod dns;
-mod driver;
 mod ended;
 mod event;
 mod gateways;
-mod health;
-#[cfg(test)]
-mod moving_tests;
-mod race;
 mod reporter;
 mod server;
-mod shared;
 
 pub use backoff::Backoff;
-pub use client::Client;
-pub use client_error::{ConnEnd, NoConn, NoGateway, SendError, Tried};
+pub use client::{Client, Conn, ConnEnd, NoConn, NoGateway, Received, SendError, Tried};
 pub use config::{Choice, FleetConfig};
-pub use conn::{Conn, Received};
 #[cfg(feature = "dns")]
 pub use dns::DnsResolver;
 pub use ended::Ended;

@@ -13,14 +13,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::client_error::{NoConn, NoGateway, Tried};
-use super::config::FleetConfig;
-use super::ended::Ended;
-use super::event::{Event, GatewayStatus, Trouble};
-use super::gateways::{FindError, Found, GatewayAddr};
+use super::error::{NoConn, NoGateway, Tried};
 use super::health::{Health, Pick};
-use super::reporter::Reporter;
 use crate::endpoint::{self, ConnectError, DialError, LinkError, VirtualConn};
+use crate::fleet::config::FleetConfig;
+use crate::fleet::ended::Ended;
+use crate::fleet::event::{Event, GatewayStatus, Trouble};
+use crate::fleet::gateways::{FindError, Found, GatewayAddr};
+use crate::fleet::reporter::Reporter;
 use crate::id::ServerId;
 
 /// Dials that may be under way at once. A gateway limits what one client asks of it, and after a move all are dialled again.

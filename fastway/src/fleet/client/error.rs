@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::ended::Ended;
-use super::event::Trouble;
-use super::gateways::{FindError, GatewayAddr};
 use crate::endpoint::DialError;
+use crate::fleet::ended::Ended;
+use crate::fleet::event::Trouble;
+use crate::fleet::gateways::{FindError, GatewayAddr};
 use crate::id::ServerId;
 
 /// There is no link to any gateway. Its text has a line for every gateway that there is.

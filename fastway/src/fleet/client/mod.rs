@@ -1,4 +1,22 @@
 //! A client that is linked to one of many gateways, whichever that is.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `driver.rs` | the task that keeps a link: follows the set, connects, moves |
+//! | `health.rs` | what is known of each gateway, and whom to turn to next |
+//! | `choice.rs` | the order in which gateways that are equally well are taken |
+//! | `shared.rs` | the links, dials with patience, and who waits for what |
+//! | `conn.rs` | a connection that outlives its gateway |
+
+mod choice;
+mod conn;
+mod driver;
+mod error;
+mod health;
+#[cfg(test)]
+mod moving_tests;
+mod race;
+mod shared;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -7,16 +25,16 @@ use std::time::Duration;
 use tokio::sync::{Mutex, broadcast, mpsc};
 use tokio::time::{Instant, timeout};
 
-use super::client_error::{NoConn, NoGateway};
-use super::config::FleetConfig;
-use super::conn::Conn;
-use super::driver::Driver;
-use super::ended::Ended;
-use super::event::{Event, GatewayStatus};
-use super::gateways::{GatewayAddr, Gateways};
-use super::race::race;
-use super::shared::Shared;
+pub use self::conn::{Conn, Received};
+use self::driver::Driver;
+pub use self::error::{ConnEnd, NoConn, NoGateway, SendError, Tried};
+use self::race::race;
+use self::shared::Shared;
 use crate::endpoint::{self, VirtualConn};
+use crate::fleet::config::FleetConfig;
+use crate::fleet::ended::Ended;
+use crate::fleet::event::{Event, GatewayStatus};
+use crate::fleet::gateways::{GatewayAddr, Gateways};
 use crate::id::ServerId;
 use crate::net::Network;
 
@@ -46,7 +64,7 @@ struct Accepts {
 
 /// The users' hold on a client: its clones and its connections share it. When the last one goes, the client ends.
 #[derive(Debug)]
-pub(super) struct Handle(pub(super) Arc<Shared>);
+struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::choice::Candidate;
-use super::config::{Choice, FleetConfig};
-use super::event::{GatewayState, GatewayStatus, Trouble};
-use super::gateways::GatewayAddr;
+use crate::fleet::backoff::Backoff;
+use crate::fleet::config::{Choice, FleetConfig};
+use crate::fleet::event::{GatewayState, GatewayStatus, Trouble};
+use crate::fleet::gateways::GatewayAddr;
 
 /// A failure counts for so many of the longest waits. Until then every gateway that did not fail comes before the one that
 /// did: its next failure may cost a whole connect timeout. After that it is like any other, so that it gets its share again.

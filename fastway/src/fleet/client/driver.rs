@@ -1,7 +1,7 @@
 //! The task that sees to it that a client has a link: it follows the set of gateways, connects, and moves.
 //!
 //! A search goes from one gateway to the next until one takes the client; whom it turns to is [`super::health`]'s business.
-//! It begins at an instant that is drawn by lot, from [`FleetConfig::spread`](super::FleetConfig::spread) after a loss, from
+//! It begins at an instant that is drawn by lot, from [`FleetConfig::spread`](crate::fleet::FleetConfig::spread) after a loss, from
 //! the time that is left if the gateway drains. There are two links only in the latter case: the old one stays, with what
 //! was opened through it, until the gateway ends it.
 
@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::ended::Ended;
-use super::gateways::{Found, Gateways};
 use super::race::race;
 use super::shared::{Linked, Shared};
 use crate::endpoint::{self, LinkError, VirtualConn};
+use crate::fleet::ended::Ended;
+use crate::fleet::gateways::{Found, Gateways};
 use crate::net::Network;
 
 /// See the module. `draining` waits until the gateway says that it drains, and for how long it will keep the link.

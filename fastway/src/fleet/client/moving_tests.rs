@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::command::{ToEndpoint, ToGateway};
 use crate::endpoint;
+use crate::fleet::event::GatewayState;
 use crate::frame::encode;
 use crate::id::{ConnId, RemoteId, ServerId};
 use crate::net::{BindOptions, Listener as _, MemoryNetwork, MemoryStream, Network as _};
@@ -84,7 +85,7 @@ async fn client(network: &MemoryNetwork, seed: u64, set: &[&str]) -> (Client, mp
                     drains.recv().await;
                     WINDOW
                 }
-                None => std::future::pending().await,
+                None => pending().await,
             }
         }
     };

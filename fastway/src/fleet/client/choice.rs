@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::config::Choice;
-use super::gateways::GatewayAddr;
+use crate::fleet::config::Choice;
+use crate::fleet::gateways::GatewayAddr;
 
 /// A gateway that may be chosen.
 #[derive(Clone, Debug)]

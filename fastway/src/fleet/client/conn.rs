@@ -9,12 +9,12 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::client::Handle;
-use super::client_error::{ConnEnd, NoConn, SendError};
-use super::ended::Ended;
-use super::gateways::GatewayAddr;
+use super::Handle;
+use super::error::{ConnEnd, NoConn, SendError};
 use super::shared::{Dialled, Shared};
 use crate::endpoint::{self, CloseReason, LinkError};
+use crate::fleet::ended::Ended;
+use crate::fleet::gateways::GatewayAddr;
 use crate::id::ServerId;
 
 /// A Close that comes so shortly before the end of its link belongs to it: a gateway that is stopped closes its servers' links
@@ -74,7 +74,7 @@ const PARTING: Duration = Duration::from_millis(100);
 ///
 /// Dropping it closes it; messages that were sent before still go out.
 ///
-/// [`FleetConfig::patience`]: super::FleetConfig::patience
+/// [`FleetConfig::patience`]: crate::fleet::FleetConfig::patience
 #[derive(Debug)]
 pub struct Conn {
     stage: Stage,
