@@ -6,6 +6,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+use crate::failover::Flap;
 use crate::plan::Topology;
 
 /// One fault.
@@ -126,6 +127,11 @@ pub enum Kind {
         /// The internal port, after the handshake; or the public one.
         as_server: bool,
     },
+    /// Whoever asks where the gateways are gets another answer. Only in worlds of [many gateways](crate::failover).
+    Names {
+        /// What is wrong with it.
+        flap: Flap,
+    },
 }
 
 impl Fault {
@@ -151,12 +157,13 @@ impl Fault {
             Kind::ConnectStorm { gateway, .. }
             | Kind::DuplicateServer { gateway, .. }
             | Kind::Malformed { gateway, .. } => vec![gateway],
-            Kind::RollingRestart { .. } => vec![],
+            Kind::Names { flap: Flap::Without { gateway } } => vec![gateway],
+            Kind::RollingRestart { .. } | Kind::Names { .. } => vec![],
         }
     }
 }
 
-/// How many kinds [`draw_kind`] knows.
+/// How many kinds [`draw_kind`] knows: all that can be in any world.
 pub const KINDS: u32 = 15;
 
 /// A fault of the kind with this number, below [`KINDS`], for hosts of this topology.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::failover::{FleetNote, Member, Talk, TalkNote};
 use crate::net::Host;
 
 /// One life of one gateway, from start to stop; a restart is another run.
@@ -236,6 +237,11 @@ pub enum What {
     HalfDown(Half, HalfEnd),
     /// A probe of the last stage went through: from this host, by this gateway, to this server.
     Probed(Host, Host, u32),
+
+    /// Somebody who uses many gateways does or sees something.
+    Fleet(Member, FleetNote),
+    /// What a client and a server say to each other over any of them goes on.
+    Talk(Talk, TalkNote),
 }
 
 /// Something that happened, and when.
@@ -264,6 +270,7 @@ struct Log {
     app_links: u32,
     halves: u32,
     runs: u32,
+    talks: u32,
 }
 
 impl History {
@@ -313,6 +320,12 @@ impl History {
         let mut log = self.0.lock();
         log.app_links += 1;
         AppLink(log.app_links)
+    }
+
+    pub(crate) fn next_talk(&self) -> Talk {
+        let mut log = self.0.lock();
+        log.talks += 1;
+        Talk(log.talks)
     }
 
     pub(crate) fn next_half(&self) -> Half {

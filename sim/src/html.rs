@@ -252,7 +252,7 @@ fn kind(what: &What) -> (&'static str, u32) {
         | What::HalfGot(..)
         | What::HalfMet(..)
         | What::HalfDown(..) => ("app", 0),
-        What::Probed(..) => ("app", 0),
+        What::Probed(..) | What::Fleet(..) | What::Talk(..) => ("app", 0),
     }
 }
 
@@ -343,6 +343,7 @@ fn words(kind: &Kind) -> String {
         }
         Kind::Malformed { gateway, as_server: true } => format!("{gateway}: nonsense on the internal port"),
         Kind::Malformed { gateway, as_server: false } => format!("{gateway}: nonsense on the public port"),
+        Kind::Names { flap } => format!("the name service: {flap}"),
     }
 }
 

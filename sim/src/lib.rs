@@ -26,10 +26,12 @@
 //! 4. [`tap`]: at each gateway's end, what passes is decoded and written into the [`history`], as is what applications do.
 //! 5. [`oracle`]: the history is compared with a model of the protocol, rule by rule. What it finds is a
 //!    [`Violation`](oracle::Violation); what interesting it passes are [`states`].
-//! 6. [`trace`] and [`html`] show it to people; [`shrink`] makes a failing world small.
+//! 6. [`failover`]: worlds whose endpoints use many gateways, and a judge of their own for what these promise.
+//! 7. [`trace`] and [`html`] show it to people; [`shrink`] makes a failing world small.
 
 mod actors;
 pub mod cli;
+pub mod failover;
 pub mod fault;
 pub mod history;
 pub mod html;

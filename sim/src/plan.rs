@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+use crate::failover::{Bounds, FleetPlan};
 use crate::fault::{Fault, KINDS, draw_kind};
 use crate::net::Chop;
 use crate::seed::Seed;
@@ -74,6 +75,9 @@ pub struct Plan {
     pub endpoint: EndpointPlan,
     /// What they do.
     pub workload: Workload,
+    /// Clients and servers use many gateways. Not in older schedules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetPlan>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
 }
@@ -304,6 +308,7 @@ impl Plan {
             group,
             endpoint,
             workload,
+            fleet: None,
             faults,
         }
     }
@@ -366,6 +371,9 @@ impl Plan {
                     bounds: "0 to 0.9",
                 });
             }
+        }
+        if let Some(fleet) = &self.fleet {
+            fleet.check()?;
         }
         self.gateway_config().check().map_err(|error| PlanError::Form(error.to_string()))?;
         let hosts = t.hosts();
@@ -474,11 +482,12 @@ impl Plan {
         let silence = gateway.client_idle_ms.max(gateway.server_idle_ms).max(endpoint.idle_ms);
         let waits = gateway.stall_timeout_ms.max(gateway.auth_timeout_ms).max(gateway.client_stall_ms);
         let dials = endpoint.connect_timeout_ms.max(endpoint.dial_timeout_ms).max(endpoint.close_timeout_ms);
-        silence + waits + dials + 4 * self.network.max_latency_ms + 3_000
+        let failover = self.fleet.as_ref().map_or(0, |fleet| Bounds::new(self, fleet).healing_ms());
+        silence + waits + dials + failover + 4 * self.network.max_latency_ms + 3_000
     }
 }
 
-fn bounds(
+pub(crate) fn bounds(
     name: &'static str,
     value: u32,
     range: std::ops::RangeInclusive<u32>,
@@ -490,7 +499,7 @@ fn bounds(
     Err(PlanError::OutOfBounds { name, value: value.to_string(), bounds })
 }
 
-fn pick<T: Copy>(rng: &mut StdRng, choices: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(rng: &mut StdRng, choices: &[T]) -> T {
     choices[rng.random_range(0..choices.len())]
 }
 
@@ -626,7 +635,7 @@ impl Workload {
 }
 
 /// Swarm: each kind is on or off in a world, and the rate of all is drawn.
-fn draw_faults(rng: &mut StdRng, topology: &Topology, active_ms: u32) -> Vec<Fault> {
+pub(crate) fn draw_faults(rng: &mut StdRng, topology: &Topology, active_ms: u32) -> Vec<Fault> {
     let enabled: Vec<u32> = (0..KINDS).filter(|_| rng.random_bool(0.3)).collect();
     if enabled.is_empty() {
         return Vec::new();

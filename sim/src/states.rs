@@ -75,13 +75,39 @@ states! {
     NoticeGiven: "an endpoint was given notice that its gateway drains",
     NoticeWhileDraining: "an endpoint asked for a notice while its gateway drained",
     Storm: "thirty clients connected to a gateway within a second",
+    Renewed: "a connection was renewed",
+    RenewedTwice: "a connection was renewed twice",
+    Interrupted: "a message was not taken between two connections, and then was",
+    Moved: "a client moved to another gateway",
+    MovedByDrain: "a client moved because its gateway was to stop, and drained",
+    KilledWhileMovedTo: "a gateway was killed while a client moved to it",
+    AllDown: "all gateways were down at once",
+    ServerKilled: "a server was killed while clients talked to it",
+    RefusedAtOne: "a dial was refused at one gateway while the server was linked to another",
+    Interruption: "a client was without service for as long as its cause excuses",
+    Herd: "fifty clients lost their gateway at once",
+    NobodyTried: "an address where nobody is was tried",
+    LeftWithoutGateway: "a client that had been served turned to an address where nobody is",
+    SetShrank: "a gateway left the set",
+    NamesFailed: "the name service failed, or said nothing of use",
+    PatienceOver: "a client found no gateway for all its patience",
+    DialFailed: "a dial failed for good",
+    CalledBack: "a server called a client back through its gateway",
+}
+
+impl State {
+    /// Whether only worlds of [many gateways](crate::failover) can reach it.
+    #[must_use]
+    pub fn is_of_failover(self) -> bool {
+        (Self::Renewed..=Self::CalledBack).contains(&self)
+    }
 }
 
 /// A set of states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct States(u64);
+pub struct States(u128);
 
-const _: () = assert!(State::ALL.len() <= 64, "a set of states has 64 bits");
+const _: () = assert!(State::ALL.len() <= 128, "a set of states has 128 bits");
 
 impl States {
     /// Adds one.

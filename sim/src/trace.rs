@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::failover::{FleetNote, Member, Talk, TalkNote};
 use crate::history::{AppLink, Event, Half, Link, Run, Side, What};
 use crate::net::Host;
 use crate::oracle::{About, link_of};
@@ -16,6 +17,8 @@ pub struct Names {
     links: FxHashMap<Link, (Run, Side, Host)>,
     app_links: FxHashMap<AppLink, (Host, Host)>,
     halves: FxHashMap<Half, AppLink>,
+    members: FxHashMap<Member, Host>,
+    talks: FxHashMap<Talk, (Member, Member)>,
 }
 
 impl Names {
@@ -30,6 +33,8 @@ impl Names {
             links: FxHashMap::default(),
             app_links: FxHashMap::default(),
             halves: FxHashMap::default(),
+            members: FxHashMap::default(),
+            talks: FxHashMap::default(),
         };
         for event in events {
             match event.what {
@@ -37,6 +42,11 @@ impl Names {
                 What::Opened(link, run, side, host, _) => drop(names.links.insert(link, (run, side, host))),
                 What::AppUp(link, host, _, gateway) => drop(names.app_links.insert(link, (host, gateway))),
                 What::HalfUp(half, link, ..) => drop(names.halves.insert(half, link)),
+                What::Fleet(member, FleetNote::Begins(host)) => drop(names.members.insert(member, host)),
+                What::Talk(talk, TalkNote::Begins { client, server }) => {
+                    let ends = (Member::Client(client), Member::Server(server));
+                    names.talks.insert(talk, ends);
+                }
                 _ => {}
             }
         }
@@ -72,6 +82,13 @@ impl Names {
                 self.halves.get(&half).map_or((None, None), |link| self.app_hosts(*link))
             }
             What::Probed(host, gateway, _) => (Some(host), Some(gateway)),
+            What::Fleet(member, _) => (self.members.get(&member).copied(), None),
+            What::Talk(talk, note) => {
+                let host = |member: &Member| self.members.get(member).copied();
+                let ends = self.talks.get(&talk).map(|(client, server)| (host(client), host(server)));
+                let (client, server) = ends.unwrap_or_default();
+                if matches!(note, TalkNote::Serves { .. }) { (server, client) } else { (client, server) }
+            }
             what => {
                 let link = link_of(&what).and_then(|link| self.links.get(&link));
                 link.map_or((None, None), |(run, _, peer)| (self.runs.get(run).copied(), Some(*peer)))
@@ -148,6 +165,8 @@ impl Names {
             What::HalfMet(this, other) => format!("{} is joined with {}", half(this), half(other)),
             What::HalfDown(this, end) => format!("{} has ended: {end:?}", half(this)),
             What::Probed(_, gateway, server) => format!("reaches {server} by {}", self.host(gateway)),
+            What::Fleet(member, note) => format!("{member} {}", note.text(|host| self.host(host))),
+            What::Talk(talk, note) => format!("talk {} {}", talk.0, note.text(|host| self.host(host))),
         };
         (place, text)
     }
@@ -164,7 +183,24 @@ impl Names {
         let run = link.and_then(|link| self.links.get(&link)).map(|(run, ..)| *run);
         match about {
             _ if matches!(event.what, What::Phase(_) | What::FaultBegins(_) | What::FaultEnds(_)) => true,
-            About::World => link.is_none() && !matches!(event.what, What::HalfSent(..) | What::HalfGot(..)),
+            About::World => {
+                let is_busy = matches!(event.what, What::HalfSent(..) | What::HalfGot(..) | What::Talk(..));
+                link.is_none() && !is_busy
+            }
+            About::Talk(talk) => match event.what {
+                What::Talk(other, _) => other == talk,
+                What::Fleet(member, _) => self
+                    .talks
+                    .get(&talk)
+                    .is_some_and(|(client, server)| member == *client || member == *server),
+                What::HostDown(_) | What::HostUp(_) | What::GatewayUp(..) => true,
+                What::GatewayStops(_) | What::GatewayDown(_) => true,
+                _ => false,
+            },
+            About::Member(member) => {
+                matches!(event.what, What::Fleet(other, _) if other == member)
+                    || matches!(event.what, What::HostDown(_) | What::HostUp(_) | What::GatewayUp(..))
+            }
             About::Link(_, about) => link == Some(about),
             About::Conn(about, conn) => {
                 let of_conn = match event.what {
@@ -199,6 +235,11 @@ impl Names {
             About::Link(run, link) => format!("{} at {}", self.link(link), gateway(run)),
             About::Conn(run, conn) => format!("connection #{conn} at {} (run {})", gateway(run), run.0),
             About::Half(half) => format!("end {} of a virtual connection", half.0),
+            About::Member(member) => member.to_string(),
+            About::Talk(talk) => match self.talks.get(&talk) {
+                Some((client, server)) => format!("talk {} of {client} with {server}", talk.0),
+                None => format!("talk {}", talk.0),
+            },
         }
     }
 }

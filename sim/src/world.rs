@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use turmoil::{Builder, Sim};
 
 use crate::actors::{self, AsItIs, Order, Stage, Wrap};
+use crate::failover::{Sabotage, judge};
 use crate::fault::{Fault, Kind};
 use crate::history::{Event, Phase, What};
 use crate::net::{Host, Net, TURMOIL_CAPACITY, WireId};
@@ -61,10 +62,24 @@ pub fn run(plan: &Plan) -> Outcome {
 /// If the plan does not pass [`Plan::check`].
 #[must_use]
 pub fn run_wrapped(plan: &Plan, wrap: impl Wrap) -> Outcome {
+    run_with(plan, wrap, Sabotage::None)
+}
+
+/// The same with clients and servers that are broken on purpose.
+///
+/// # Panics
+///
+/// If the plan does not pass [`Plan::check`].
+#[must_use]
+pub fn run_sabotaged(plan: &Plan, sabotage: Sabotage) -> Outcome {
+    run_with(plan, AsItIs, sabotage)
+}
+
+fn run_with(plan: &Plan, wrap: impl Wrap, sabotage: Sabotage) -> Outcome {
     plan.check().expect("a plan is checked before it is run");
     catch_panics();
     PANIC.with_borrow_mut(|panicked| *panicked = Some(Vec::new()));
-    let mut world = World::build(plan, wrap);
+    let mut world = World::build(plan, wrap, sabotage);
     let ran = panic::catch_unwind(panic::AssertUnwindSafe(|| world.run()));
     let World { stage, sim, .. } = world;
     let (history, simulated_ms) = (stage.history.clone(), stage.history.now_ms());
@@ -75,8 +90,9 @@ pub fn run_wrapped(plan: &Plan, wrap: impl Wrap) -> Outcome {
     let stuck = ran.ok().and_then(Result::err);
     let panicked = panics.first().map(|text| Violation::of_world("panic", simulated_ms, text.clone()));
     let judged = oracle::judge(plan, &events);
-    let violation = panicked.or(judged.violation).or(stuck);
-    Outcome { violation, events, simulated_ms, states: judged.states }
+    let (failed_over, states) = judge::judge(plan, &events, judged.states);
+    let violation = panicked.or(judged.violation).or(failed_over).or(stuck);
+    Outcome { violation, events, simulated_ms, states }
 }
 
 thread_local! {
@@ -134,6 +150,7 @@ enum End {
     Stall(Host),
     Slowness(Host, Host),
     Freeze(Host),
+    Names(usize),
     /// The gateways that are still to be restarted, and the one that is down, since when.
     Rolling {
         left: Vec<u32>,
@@ -143,7 +160,7 @@ enum End {
 }
 
 impl<'a> World<'a> {
-    fn build(plan: &'a Plan, wrap: impl Wrap) -> Self {
+    fn build(plan: &'a Plan, wrap: impl Wrap, sabotage: Sabotage) -> Self {
         let latency = |ms: u32| Duration::from_millis(ms.into());
         let mut sim = Builder::new()
             .tick_duration(latency(plan.tick_ms))
@@ -159,7 +176,7 @@ impl<'a> World<'a> {
         let addrs: Vec<_> = hosts.iter().map(|name| sim.lookup(name.as_str())).collect();
         let named = hosts.iter().cloned().zip(addrs.iter().copied()).collect();
         let net = Net::new(named, plan.network.socket_bytes, plan.network.chop, Seed(plan.seed));
-        let stage = Stage::new(plan.clone(), net, addrs);
+        let stage = Stage::new(plan.clone(), net, addrs, sabotage);
         for index in 0..plan.topology.gateways {
             let (stage, wrap) = (stage.clone(), wrap.clone());
             sim.host(plan.topology.gateway(index), move || {
@@ -421,6 +438,10 @@ impl World<'_> {
             Kind::Malformed { gateway, as_server } => {
                 self.order(Order::Malformed { gateway: self.gateway_index(gateway), as_server: *as_server })
             }
+            Kind::Names { flap } => {
+                self.stage.backstage.names.lock().begin(index, flap.clone());
+                End::Names(index)
+            }
         };
         self.in_force.push(InForce { index, end_ms: fault.end_ms(), end });
     }
@@ -472,6 +493,7 @@ impl World<'_> {
                 self.stage.net.lock().end_freeze(host);
                 self.stage.jump.notify_waiters();
             }
+            End::Names(index) => self.stage.backstage.names.lock().end(index),
             End::Rolling { down, .. } => {
                 if let Some((index, _)) = down {
                     self.restart_gateway(index);

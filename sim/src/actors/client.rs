@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::talk::{follow, lead, probe};
 use super::{Stage, first, link_end, misfit};
+use crate::failover;
 use crate::history::{AppLink, DialEnd, LinkEnd, Phase, Side, What};
 use crate::net::Host;
 use crate::plan::{GROUP, GroupPlan};
@@ -26,8 +27,15 @@ pub(crate) async fn clients(stage: Arc<Stage>, index: u32) -> turmoil::Result {
     let topology = &stage.plan.topology;
     let share = |all: u32| (0..all).filter(|number| number % topology.client_hosts == index).count();
     let mut everybody = JoinSet::new();
-    for _ in 0..share(topology.clients) {
-        everybody.spawn(client(stage.clone(), host));
+    for place in 0..share(topology.clients) {
+        let stage = stage.clone();
+        match stage.plan.fleet.clone() {
+            Some(fleet) => {
+                let number = place as u32 * topology.client_hosts + index;
+                everybody.spawn(failover::client(stage, fleet, host, number))
+            }
+            None => everybody.spawn(client(stage, host)),
+        };
     }
     for _ in 0..share(topology.misfits) {
         everybody.spawn(misfit::misfit(stage.clone(), host));
@@ -45,7 +53,7 @@ pub(crate) async fn clients(stage: Arc<Stage>, index: u32) -> turmoil::Result {
 }
 
 /// So long may a link take that nobody holds any more.
-pub(super) fn goodbye(stage: &Stage) -> Duration {
+pub(crate) fn goodbye(stage: &Stage) -> Duration {
     stage.plan.endpoint_config().close_timeout + fastway::net::LINGER_TIMEOUT + Duration::from_millis(100)
 }
 
@@ -172,6 +180,9 @@ async fn prober(stage: Arc<Stage>, host: Host) {
 }
 
 async fn probe_once(stage: &Arc<Stage>, host: Host, gateway: u32, server: u32) -> bool {
+    if stage.plan.fleet.is_some() {
+        return failover::probe(stage, host, gateway, server).await;
+    }
     // The deadlines of this world may be shorter than a way through it.
     let config =
         EndpointConfig { connect_timeout: PATIENCE, dial_timeout: PATIENCE, ..stage.plan.endpoint_config() };

@@ -16,12 +16,13 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc};
 
-pub(crate) use client::clients;
+pub(crate) use client::{clients, goodbye};
 pub(crate) use gateway::gateway;
 pub use gateway::{AsItIs, Wrap};
 pub(crate) use operator::{Order, operate};
 pub(crate) use server::server;
 
+use crate::failover::{Backstage, Sabotage};
 use crate::history::{History, LinkEnd, Phase, Run, What};
 use crate::net::{Host, Net, SimNetwork};
 use crate::plan::{CLIENT_PORT, FIRST_SERVER, Plan, SERVER_PORT};
@@ -47,6 +48,7 @@ pub(crate) struct Stage {
     pub(crate) probes_left: Mutex<usize>,
     pub(crate) orders: mpsc::UnboundedSender<Order>,
     pub(crate) ordered: Mutex<Option<mpsc::UnboundedReceiver<Order>>>,
+    pub(crate) backstage: Backstage,
 }
 
 /// A gateway that runs.
@@ -59,7 +61,7 @@ pub(crate) struct Running {
 }
 
 impl Stage {
-    pub(crate) fn new(plan: Plan, net: Net, addrs: Vec<IpAddr>) -> Arc<Self> {
+    pub(crate) fn new(plan: Plan, net: Net, addrs: Vec<IpAddr>, sabotage: Sabotage) -> Arc<Self> {
         let (orders, ordered) = mpsc::unbounded_channel();
         let topology = &plan.topology;
         let gateways = vec![None; topology.gateways as usize];
@@ -83,6 +85,7 @@ impl Stage {
             jump: Notify::new(),
             orders,
             ordered: Mutex::new(Some(ordered)),
+            backstage: Backstage::new(sabotage),
         })
     }
 

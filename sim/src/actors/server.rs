@@ -11,12 +11,16 @@ use tokio::time::sleep;
 use super::client::{backoff, goodbye, note_dial_end};
 use super::talk::{follow, lead};
 use super::{Stage, first, link_end};
+use crate::failover;
 use crate::history::{AppLink, Phase, Side, What};
 use crate::net::Host;
 use crate::plan::KEY;
 
 /// The software of one server host. Ends when it has left every gateway.
 pub(crate) async fn server(stage: Arc<Stage>, index: u32) -> turmoil::Result {
+    if let Some(fleet) = stage.plan.fleet.clone() {
+        return failover::server(stage, fleet, index).await;
+    }
     let host = stage.server_host(index);
     tokio::spawn(stage.clone().jump(host));
     let mut links = JoinSet::new();

@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::shrink;
 use crate::world;
 
-pub use sweep::{Tally, sweep};
+pub use sweep::{Tally, sweep, sweep_of};
 
 /// Deterministic simulation of fastway: real gateways, real endpoints, a simulated network, faults, and an oracle.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ enum What {
         #[arg(long, value_parser = seed)]
         seed: u64,
         #[command(flatten)]
+        kind: Worlds,
+        #[command(flatten)]
         output: Output,
     },
     /// Run the worlds of many seeds.
@@ -43,6 +45,8 @@ enum What {
         /// From the first to before the last.
         #[arg(long, value_parser = sweep::seeds, default_value = "0..20")]
         seeds: sweep::Seeds,
+        #[command(flatten)]
+        kind: Worlds,
     },
     /// Run a saved schedule.
     Replay {
@@ -59,7 +63,28 @@ enum What {
         /// Or the world of a seed.
         #[arg(long, value_parser = seed)]
         seed: Option<u64>,
+        #[command(flatten)]
+        kind: Worlds,
     },
+}
+
+/// Which world belongs to a seed.
+#[derive(Clone, Copy, Debug, Args)]
+struct Worlds {
+    /// The worlds of many gateways: servers are linked to all of them, clients move from one to another.
+    #[arg(long)]
+    failover: bool,
+}
+
+impl Worlds {
+    fn plan(self, seed: u64) -> Plan {
+        if self.failover { Plan::failover(seed) } else { Plan::from_seed(seed) }
+    }
+
+    /// As it is typed.
+    fn flag(self) -> &'static str {
+        if self.failover { " --failover" } else { "" }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -100,17 +125,17 @@ fn seed(text: &str) -> Result<u64, String> {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        What::Run { seed, output } => {
-            run::run(&Plan::from_seed(seed), &format!("sim run --seed {seed}"), &output)
+        What::Run { seed, kind, output } => {
+            run::run(&kind.plan(seed), &format!("sim run{} --seed {seed}", kind.flag()), &output)
         }
         What::Replay { file, output } => {
             load(&file).and_then(|plan| run::run(&plan, &format!("sim replay {}", file.display()), &output))
         }
         What::Sweep(sweep) => sweep.run(),
-        What::Meta { seeds } => run::meta(seeds),
-        What::Shrink { file, seed } => match (file, seed) {
+        What::Meta { seeds, kind } => run::meta(seeds, kind),
+        What::Shrink { file, seed, kind } => match (file, seed) {
             (Some(file), _) => load(&file).map(|plan| shrink_and_print(&plan)),
-            (None, seed) => Ok(shrink_and_print(&Plan::from_seed(seed.unwrap_or_default()))),
+            (None, seed) => Ok(shrink_and_print(&kind.plan(seed.unwrap_or_default()))),
         },
     };
     done.unwrap_or_else(|Refusal(text)| {

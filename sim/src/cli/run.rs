@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use super::sweep::Seeds;
-use super::{Output, Refusal, Trace, commit, complain, say};
+use super::{Output, Refusal, Trace, Worlds, commit, complain, say};
 use crate::html;
 use crate::plan::Plan;
 use crate::trace::Names;
@@ -59,11 +59,12 @@ fn report(plan: &Plan, command: &str, outcome: &Outcome) -> ExitCode {
 }
 
 /// The same seed gives the same world, to the byte, in any process.
-pub(super) fn meta(seeds: Seeds) -> Result<ExitCode, Refusal> {
+pub(super) fn meta(seeds: Seeds, kind: Worlds) -> Result<ExitCode, Refusal> {
     let this = std::env::current_exe().map_err(Refusal::new)?;
     let trace = |seed: u64| {
-        let run = Command::new(&this).args(["run", "--trace", "--seed", &seed.to_string()]).output();
-        run.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).map_err(Refusal::new)
+        let mut run = Command::new(&this);
+        run.args(["run", "--trace", "--seed", &seed.to_string()]).args(kind.flag().split_whitespace());
+        run.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).map_err(Refusal::new)
     };
     for seed in seeds.first..seeds.end {
         let (first, second) = (trace(seed)?, trace(seed)?);

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-use super::{Refusal, commit, complain, say};
+use super::{Refusal, Worlds, commit, complain, say};
 use crate::plan::Plan;
 use crate::states::State;
 use crate::world::{self, Outcome};
@@ -28,6 +28,8 @@ pub(super) struct Sweep {
     /// Fail if an interesting state was never reached.
     #[arg(long)]
     all_states: bool,
+    #[command(flatten)]
+    kind: Worlds,
 }
 
 /// A range of seeds.
@@ -80,9 +82,10 @@ impl Tally {
         }
     }
 
-    /// States that no world reached.
-    pub fn never_reached(&self) -> impl Iterator<Item = State> {
-        State::ALL.iter().zip(&self.reached).filter(|(_, count)| **count == 0).map(|(state, _)| *state)
+    /// States that no world reached: those that any world can reach, or those of worlds of many gateways.
+    pub fn never_reached(&self, failover: bool) -> impl Iterator<Item = State> {
+        let states = State::ALL.iter().zip(&self.reached).filter(|(_, count)| **count == 0);
+        states.map(|(state, _)| *state).filter(move |state| state.is_of_failover() == failover)
     }
 
     fn median_ms(&self) -> u32 {
@@ -94,13 +97,24 @@ impl Tally {
 
 /// Runs the worlds of these seeds on so many threads; `seen` is told of each. Stops early when `seen` says no.
 pub fn sweep(first: u64, end: u64, jobs: usize, seen: impl Fn(u64, &Outcome) -> bool + Sync) {
+    sweep_of(Plan::from_seed, first, end, jobs, seen);
+}
+
+/// The same with the worlds that `plan_of` makes of the seeds.
+pub fn sweep_of(
+    plan_of: impl Fn(u64) -> Plan + Sync,
+    first: u64,
+    end: u64,
+    jobs: usize,
+    seen: impl Fn(u64, &Outcome) -> bool + Sync,
+) {
     let next = AtomicU64::new(first);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || !seen(seed, &world::run(&Plan::from_seed(seed))) {
+                    if seed >= end || !seen(seed, &world::run(&plan_of(seed))) {
                         return;
                     }
                 }
@@ -118,22 +132,28 @@ impl Sweep {
         bar.enable_steady_tick(Duration::from_millis(200));
         let tally = Mutex::new(Tally::default());
         let interrupted = interruption()?;
-        sweep(first, end, jobs, |seed, outcome| {
-            let mut tally = tally.lock();
-            tally.add(seed, outcome);
-            if let Some((seed, text)) = tally.violations.last().filter(|(last, _)| *last == seed) {
-                bar.suspend(|| complain(&format!("seed {seed}: {text}")));
-            }
-            let simulated: u64 = tally.simulated_ms.iter().map(|ms| u64::from(*ms)).sum();
-            bar.set_message(format!(
-                "{} s simulated, {:.1} M events, {} violations",
-                simulated / 1000,
-                tally.events as f64 / 1e6,
-                tally.violations.len()
-            ));
-            bar.inc(1);
-            interrupted.load(Ordering::Relaxed) == 0
-        });
+        sweep_of(
+            |seed| self.kind.plan(seed),
+            first,
+            end,
+            jobs,
+            |seed, outcome| {
+                let mut tally = tally.lock();
+                tally.add(seed, outcome);
+                if let Some((seed, text)) = tally.violations.last().filter(|(last, _)| *last == seed) {
+                    bar.suspend(|| complain(&format!("seed {seed}: {text}")));
+                }
+                let simulated: u64 = tally.simulated_ms.iter().map(|ms| u64::from(*ms)).sum();
+                bar.set_message(format!(
+                    "{} s simulated, {:.1} M events, {} violations",
+                    simulated / 1000,
+                    tally.events as f64 / 1e6,
+                    tally.violations.len()
+                ));
+                bar.inc(1);
+                interrupted.load(Ordering::Relaxed) == 0
+            },
+        );
         bar.finish_and_clear();
         Ok(self.summarise(&tally.into_inner(), jobs, bar.elapsed()))
     }
@@ -151,14 +171,17 @@ impl Sweep {
             tally.events as f64 / 1e6
         ));
         say("\n   worlds  reached");
-        for (state, count) in State::ALL.iter().zip(&tally.reached) {
+        let failover = self.kind.failover;
+        let known = State::ALL.iter().zip(&tally.reached);
+        for (state, count) in known.filter(|(state, _)| failover || !state.is_of_failover()) {
             say(&format!("{count:>9}  {state}"));
         }
         say(&format!("\n{} violations", tally.violations.len()));
         for (seed, violation) in tally.violations.iter().take(NAMED) {
-            say(&format!("  cargo run --release --bin sim run --seed {seed}   # {violation}"));
+            let flag = self.kind.flag();
+            say(&format!("  cargo run --release --bin sim run{flag} --seed {seed}   # {violation}"));
         }
-        let missed: Vec<String> = tally.never_reached().map(|state| state.to_string()).collect();
+        let missed: Vec<String> = tally.never_reached(failover).map(|state| state.to_string()).collect();
         if !missed.is_empty() && self.all_states {
             complain(&format!("never reached: {}", missed.join("; ")));
         }

@@ -71,7 +71,7 @@ impl fmt::Display for Violation {
 /// A violation before its history is quoted.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    rule: &'static str,
+    pub(crate) rule: &'static str,
     about: About,
     text: String,
 }
@@ -82,6 +82,8 @@ pub(crate) enum About {
     Link(Run, crate::history::Link),
     Conn(Run, u32),
     Half(crate::history::Half),
+    Talk(crate::failover::Talk),
+    Member(crate::failover::Member),
     World,
 }
 
@@ -113,7 +115,7 @@ pub(crate) fn judge(plan: &Plan, events: &[Event]) -> Judged {
     Judged { violation, states }
 }
 
-fn quote(plan: &Plan, events: &[Event], index: usize, found: &Found) -> Violation {
+pub(crate) fn quote(plan: &Plan, events: &[Event], index: usize, found: &Found) -> Violation {
     let names = Names::new(plan, events);
     let about = found.about;
     let mut last: Vec<String> = events[..=index]

@@ -33,6 +33,14 @@ fn the_same_seed_is_the_same_world_in_two_processes() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 20);
 }
 
+/// The same where clients and servers use many gateways.
+#[test]
+fn the_same_seed_is_the_same_failover_in_two_processes() {
+    let output = sim(&["meta", "--failover", "--seeds", "0..12"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 12);
+}
+
 #[test]
 fn a_seed_that_is_no_number_is_refused() {
     assert!(refused(&["run", "--seed", "many"]).contains("a seed is a number"));

@@ -5,6 +5,7 @@
 mod canary;
 mod command;
 mod conformance;
+mod failover;
 mod gaps;
 mod schedules;
 mod worlds;

@@ -1,0 +1,100 @@
+//! How many clients turn to the gateways that are left at once.
+//!
+//! `c` clients that lose their gateway each begin to look for another at an instant of their own, drawn from `spread`. So
+//! within any `window` not more of them are expected than `c × window / spread`, and their number is not far from a Poisson
+//! distribution; whatever else they wait for (latencies, silence, a dead address first) only spreads them more. The bound is
+//! the number that is exceeded once in a thousand million windows. And however long it takes, each client turns to one gateway once.
+
+use super::Wrong;
+use super::facts::Facts;
+use super::service::{Cause, causes};
+use crate::failover::Bounds;
+use crate::oracle::{About, found};
+use crate::plan::Plan;
+
+/// How improbable a number has to be so that it is taken for wrong.
+const IMPROBABLE: f64 = 1e-9;
+
+/// The window is this part of the spread.
+const PART: u32 = 10;
+
+pub(super) fn nobody_is_stormed(plan: &Plan, facts: &Facts, bounds: &Bounds) -> Result<(), Wrong> {
+    for cause in causes(plan, facts) {
+        is_led(plan, facts, bounds, &cause)?;
+    }
+    Ok(())
+}
+
+fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, cause: &Cause) -> Result<(), Wrong> {
+    let Some(lost) = cause.gateway.filter(|_| cause.moves_clients) else { return Ok(()) };
+    let mut moved: Vec<u32> =
+        facts.talks.values().filter(|talk| cause.concerns(talk)).map(|talk| talk.client).collect();
+    moved.sort_unstable();
+    moved.dedup();
+    let until_ms = cause.until_ms.saturating_add(bounds.settled_ms());
+    let arrivals: Vec<_> = facts
+        .arrivals
+        .iter()
+        .filter(|arrival| arrival.gateway != lost && (cause.from_ms..until_ms).contains(&arrival.at_ms))
+        .filter(|arrival| arrival.at_ms < facts.draining_ms)
+        .collect();
+    let name = plan.topology.gateway(lost.0 as u32);
+    if arrivals.len() > moved.len() && cause.is_alone {
+        let text =
+            format!("{} clients lost {name}, and connected {} times to others", moved.len(), arrivals.len());
+        return Err((
+            arrivals[moved.len()].index,
+            found("no herd: each client connects once", About::World, text),
+        ));
+    }
+    if bounds.spread_ms == 0 || !cause.is_alone {
+        return Ok(());
+    }
+    // Hosts look at the time once in each tick.
+    let window_ms = (bounds.spread_ms / PART).max(plan.tick_ms);
+    let expected = moved.len() as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(bounds.spread_ms);
+    let limit = limit(expected.min(moved.len() as f64));
+    for (place, first) in arrivals.iter().enumerate() {
+        let within =
+            arrivals[place..].iter().take_while(|arrival| arrival.at_ms < first.at_ms + window_ms).count();
+        if within > limit {
+            let text = format!(
+                "{} clients lost {name} and are to spread over {} ms, but {within} of them connected within {window_ms} ms; \
+                 {limit} may",
+                moved.len(),
+                bounds.spread_ms
+            );
+            return Err((
+                arrivals[place + within - 1].index,
+                found("no herd: reconnects are spread", About::World, text),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The number that a Poisson distribution of this mean exceeds with the probability [`IMPROBABLE`] at most.
+fn limit(mean: f64) -> usize {
+    let (mut count, mut term) = (0, (-mean).exp());
+    let mut tail = 1.0 - term;
+    while tail > IMPROBABLE && count < 10_000 {
+        count += 1;
+        term *= mean / count as f64;
+        tail -= term;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_far_from_the_mean_and_not_further() {
+        assert_eq!(limit(0.0), 0);
+        // Tables: P(X > 9) is 1.1e-7 and P(X > 12) is 6e-11 for a mean of 1.
+        assert!((10..=12).contains(&limit(1.0)), "{}", limit(1.0));
+        // About the mean and six standard deviations.
+        assert!((45..=52).contains(&limit(20.0)), "{}", limit(20.0));
+    }
+}

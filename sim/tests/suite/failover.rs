@@ -1,0 +1,102 @@
+//! Worlds of many gateways: a committed sweep, and those who use gateways broken on purpose, who must be caught.
+
+use std::sync::Mutex;
+
+use fastway_sim::cli::{Tally, sweep_of};
+use fastway_sim::failover::Sabotage;
+use fastway_sim::plan::Plan;
+use fastway_sim::world;
+
+const SEEDS: u64 = 120;
+
+/// Worlds within which a canary has to be caught.
+const CANARY_SEEDS: u64 = 40;
+
+#[test]
+fn worlds_of_many_gateways_are_right_and_reach_every_interesting_state() {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let tally = Mutex::new(Tally::default());
+    sweep_of(Plan::failover, 0, SEEDS, jobs, |seed, outcome| {
+        tally.lock().unwrap().add(seed, outcome);
+        true
+    });
+    let tally = tally.into_inner().unwrap();
+    assert_eq!(tally.worlds, SEEDS);
+    let violations: Vec<String> = tally
+        .violations
+        .iter()
+        .map(|(seed, text)| format!("\n  cargo run --release --bin sim run --failover --seed {seed}   # {text}"))
+        .collect();
+    assert!(violations.is_empty(), "{}", violations.concat());
+    let missed: Vec<String> = tally.never_reached(true).map(|state| state.to_string()).collect();
+    assert!(missed.is_empty(), "never reached: {}", missed.join("; "));
+}
+
+/// Each is a world, survives being saved, and is what its seed makes of it.
+#[test]
+fn every_world_of_many_gateways_can_be_saved() {
+    for seed in 0..300 {
+        let plan = Plan::failover(seed);
+        assert_eq!(plan.check(), Ok(()), "{seed}");
+        assert_eq!(Plan::from_json(&plan.to_json()).as_ref(), Ok(&plan), "{seed}");
+    }
+}
+
+/// Runs worlds until one is caught by this rule.
+fn is_caught(sabotage: Sabotage, rule: &str) {
+    let mut others = Vec::new();
+    for seed in 0..CANARY_SEEDS {
+        if let Some(violation) = world::run_sabotaged(&Plan::failover(seed), sabotage).violation {
+            if violation.rule.starts_with(rule) {
+                return;
+            }
+            others.push(format!("seed {seed}: {violation}"));
+        }
+    }
+    panic!("{sabotage:?} was not caught by {rule:?}, but: {others:#?}");
+}
+
+#[test]
+fn servers_that_forget_a_gateway_are_caught() {
+    is_caught(Sabotage::OneGatewayIsForgotten, "the bound: servers are linked in time");
+}
+
+#[test]
+fn clients_that_do_not_spread_are_caught() {
+    is_caught(Sabotage::NoSpread, "no herd: reconnects are spread");
+}
+
+#[test]
+fn those_who_do_not_wait_are_caught() {
+    is_caught(Sabotage::NoBackoff, "the backoff");
+}
+
+#[test]
+fn those_who_do_not_notice_silence_are_caught() {
+    is_caught(Sabotage::SilenceIsIgnored, "the bound: everybody is served in time");
+}
+
+#[test]
+fn clients_that_are_not_told_of_a_new_connection_are_caught() {
+    is_caught(Sabotage::RenewedIsHidden, "connections: renewed means told, once");
+}
+
+#[test]
+fn clients_that_are_told_twice_are_caught() {
+    is_caught(Sabotage::RenewedTwice, "connections: renewed means told, once");
+}
+
+#[test]
+fn a_lost_answer_is_caught() {
+    is_caught(Sabotage::AnswersAreLost, "connections: in order, once, within a generation");
+}
+
+#[test]
+fn those_who_use_gateways_that_have_left_are_caught() {
+    is_caught(Sabotage::NamesNeverLeave, "the set");
+}
+
+#[test]
+fn clients_that_do_not_resume_are_caught() {
+    is_caught(Sabotage::NothingIsResumed, "resuming loses nothing");
+}
