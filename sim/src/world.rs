@@ -91,7 +91,9 @@ fn run_with(plan: &Plan, wrap: impl Wrap, sabotage: Sabotage) -> Outcome {
     let panicked = panics.first().map(|text| Violation::of_world("panic", simulated_ms, text.clone()));
     let judged = oracle::judge(plan, &events);
     let (failed_over, states) = judge::judge(plan, &events, judged.states);
-    let violation = panicked.or(judged.violation).or(failed_over).or(stuck);
+    // What was wrong first may be the reason of the rest.
+    let seen = judged.violation.into_iter().chain(failed_over).min_by_key(|violation| violation.index);
+    let violation = panicked.or(seen).or(stuck);
     Outcome { violation, events, simulated_ms, states }
 }
 

@@ -59,7 +59,7 @@ impl Plan {
             let end_ms = cause.iter().map(Fault::end_ms).max().unwrap_or(at_ms);
             self.faults.extend(cause);
             let mut names_end_ms = at_ms;
-            if bounds.every_ms > 0 && rng.random_bool(0.5) {
+            if bounds.every_ms > 0 && rng.random_bool(0.65) {
                 let begin_ms = (at_ms + 300).saturating_sub(rng.random_range(0..2_000));
                 let fault = Fault {
                     at_ms: begin_ms,
@@ -83,7 +83,7 @@ impl Plan {
         let len_ms = pick(rng, &[50, 400, 2_000, 5_000]);
         let draining_ms = if self.drain.first { self.drain.timeout_ms + self.drain.spread_ms } else { 0 };
         let one = |len_ms, kind| vec![Fault { at_ms, len_ms, kind }];
-        match rng.random_range(0..12) {
+        match rng.random_range(0..14) {
             0..3 => one(len_ms, Kind::Kill { host: gateway }),
             3 | 4 => one(len_ms, Kind::PowerLoss { host: gateway }),
             5 => one(len_ms, Kind::Partition { a: gateway, b: clients }),
@@ -96,7 +96,7 @@ impl Plan {
             }
             8 => one(len_ms, Kind::Kill { host: server }),
             9 => one(len_ms, Kind::PowerLoss { host: server }),
-            10 => one(draining_ms + STOPPING_MS + len_ms, Kind::Restart { host: gateway }),
+            10..12 => one(draining_ms + STOPPING_MS + len_ms, Kind::Restart { host: gateway }),
             _ => {
                 let down_ms = pick(rng, &[100, 1_000]);
                 let len_ms = topology.gateways * (draining_ms + STOPPING_MS + down_ms);
@@ -117,10 +117,12 @@ impl Plan {
                 faults.push(Fault { at_ms, len_ms: rng.random_range(1..=longest_ms), kind });
             }
         }
-        // Now and then nobody is left.
-        if rng.random_bool(0.25) {
-            let at_ms = rng.random_range(2_000..self.active_ms / 2);
-            let len_ms = rng.random_range(100..3_000);
+        // Now and then nobody is left, or was there to begin with.
+        if rng.random_bool(0.4) {
+            let is_first = rng.random_bool(0.5);
+            let at_ms = if is_first { 1 } else { rng.random_range(100..self.active_ms / 2) };
+            let len_ms = if is_first { rng.random_range(4_000..8_000) } else { rng.random_range(100..4_000) };
+            let len_ms = len_ms.min(self.active_ms - at_ms);
             let everybody = (0..self.topology.gateways).map(|index| self.topology.gateway(index));
             faults.extend(everybody.map(|host| Fault { at_ms, len_ms, kind: Kind::Kill { host } }));
         }
@@ -142,9 +144,9 @@ fn draw_topology(rng: &mut StdRng, spaced: bool, is_crowd: bool) -> Topology {
 
 fn draw_flap(rng: &mut StdRng, topology: &Topology) -> Flap {
     match rng.random_range(0..10) {
-        0..3 => Flap::Without { gateway: topology.gateway(rng.random_range(0..topology.gateways)) },
-        3 => Flap::Dead { count: rng.random_range(1..MOST_DEAD) },
-        4 => Flap::OnlyDead { count: rng.random_range(1..MOST_DEAD) },
+        0..2 => Flap::Without { gateway: topology.gateway(rng.random_range(0..topology.gateways)) },
+        2 => Flap::Dead { count: rng.random_range(1..MOST_DEAD) },
+        3 | 4 => Flap::OnlyDead { count: rng.random_range(1..MOST_DEAD) },
         5 => Flap::Wrong,
         6 => Flap::Empty,
         7 => Flap::Nonsense,
@@ -163,7 +165,7 @@ impl FleetPlan {
             backoff_max_ms: backoff_first_ms * pick(rng, &[1, 4, 10]),
             choice: pick(rng, &[ChoicePlan::Random, ChoicePlan::RoundRobin, ChoicePlan::Nearest]),
             spread_ms: if is_crowd { pick(rng, &[500, 1_000, 2_000]) } else { pick(rng, &[100, 500, 1_000]) },
-            patience_ms: pick(rng, &[5_000, 30_000]),
+            patience_ms: if spaced { pick(rng, &[5_000, 30_000]) } else { pick(rng, &[3_000, 30_000]) },
             every_ms: pick(rng, &[0, 300, 1_000, 1_000, 2_000]),
             beat_ms: if is_crowd { 2_000 } else { pick(rng, &[100, 250, 500]) },
             talks: if is_crowd { 1 } else { pick(rng, &[1, 2, 3]) },

@@ -28,7 +28,9 @@ fn note(stage: &Stage, event: &Event) -> FleetNote {
         Event::Gone(gateway) => FleetNote::Gone(host_at(stage, gateway.as_str())),
         Event::Connected { gateway, .. } => FleetNote::Connected(host_at(stage, gateway.as_str())),
         Event::Draining(gateway) => FleetNote::Draining(host_at(stage, gateway.as_str())),
-        Event::Trouble { gateway, .. } | Event::Left { gateway, .. } => FleetNote::Trouble(host_at(stage, gateway.as_str())),
+        Event::Trouble { gateway, .. } | Event::Left { gateway, .. } => {
+            FleetNote::Trouble(host_at(stage, gateway.as_str()))
+        }
         Event::NotFound { .. } => FleetNote::NotFound,
     }
 }

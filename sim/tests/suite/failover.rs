@@ -25,7 +25,9 @@ fn worlds_of_many_gateways_are_right_and_reach_every_interesting_state() {
     let violations: Vec<String> = tally
         .violations
         .iter()
-        .map(|(seed, text)| format!("\n  cargo run --release --bin sim run --failover --seed {seed}   # {text}"))
+        .map(|(seed, text)| {
+            format!("\n  cargo run --release --bin sim run --failover --seed {seed}   # {text}")
+        })
         .collect();
     assert!(violations.is_empty(), "{}", violations.concat());
     let missed: Vec<String> = tally.never_reached(true).map(|state| state.to_string()).collect();

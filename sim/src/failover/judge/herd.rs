@@ -5,6 +5,8 @@
 //! distribution; whatever else they wait for (latencies, silence, a dead address first) only spreads them more. The bound is
 //! the number that is exceeded once in a thousand million windows. And however long it takes, each client turns to one gateway once.
 
+use std::collections::BTreeSet;
+
 use super::Wrong;
 use super::facts::Facts;
 use super::service::{Cause, causes};
@@ -19,27 +21,34 @@ const IMPROBABLE: f64 = 1e-9;
 const PART: u32 = 10;
 
 pub(super) fn nobody_is_stormed(plan: &Plan, facts: &Facts, bounds: &Bounds) -> Result<(), Wrong> {
-    for cause in causes(plan, facts) {
-        is_led(plan, facts, bounds, &cause)?;
+    let causes = causes(plan, facts);
+    let mut moving: Vec<&Cause> = causes.iter().filter(|cause| cause.moves_clients).collect();
+    moving.sort_by_key(|cause| (cause.from_ms, cause.gateway));
+    // A gateway that several hosts lose at once is one cause.
+    for parts in moving.chunk_by(|one, next| (one.from_ms, one.gateway) == (next.from_ms, next.gateway)) {
+        is_led(plan, facts, bounds, parts)?;
     }
     Ok(())
 }
 
-fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, cause: &Cause) -> Result<(), Wrong> {
-    let Some(lost) = cause.gateway.filter(|_| cause.moves_clients) else { return Ok(()) };
-    let mut moved: Vec<u32> =
-        facts.talks.values().filter(|talk| cause.concerns(talk)).map(|talk| talk.client).collect();
-    moved.sort_unstable();
-    moved.dedup();
-    let until_ms = cause.until_ms.saturating_add(bounds.settled_ms());
+fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Result<(), Wrong> {
+    let Some(lost) = parts[0].gateway else { return Ok(()) };
+    // The clients of one that is stopped in between add to these.
+    if !parts.iter().all(|cause| cause.is_alone) {
+        return Ok(());
+    }
+    let concerned = facts.talks.values().filter(|talk| parts.iter().any(|cause| cause.concerns(talk)));
+    let moved: BTreeSet<u32> = concerned.map(|talk| talk.client).collect();
+    let until_ms =
+        parts.iter().map(|cause| cause.until_ms).max().unwrap_or(0).saturating_add(bounds.settled_ms());
     let arrivals: Vec<_> = facts
         .arrivals
         .iter()
-        .filter(|arrival| arrival.gateway != lost && (cause.from_ms..until_ms).contains(&arrival.at_ms))
+        .filter(|arrival| arrival.gateway != lost && (parts[0].from_ms..until_ms).contains(&arrival.at_ms))
         .filter(|arrival| arrival.at_ms < facts.draining_ms)
         .collect();
     let name = plan.topology.gateway(lost.0 as u32);
-    if arrivals.len() > moved.len() && cause.is_alone {
+    if arrivals.len() > moved.len() {
         let text =
             format!("{} clients lost {name}, and connected {} times to others", moved.len(), arrivals.len());
         return Err((
@@ -47,7 +56,7 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, cause: &Cause) -> Result<
             found("no herd: each client connects once", About::World, text),
         ));
     }
-    if bounds.spread_ms == 0 || !cause.is_alone {
+    if bounds.spread_ms == 0 {
         return Ok(());
     }
     // Hosts look at the time once in each tick.

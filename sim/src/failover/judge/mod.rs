@@ -46,11 +46,13 @@ fn look(plan: &Plan, fleet: &FleetPlan, events: &[Event], states: &mut States) -
         return Ok(());
     }
     let bounds = Bounds::new(plan, fleet);
-    service::nobody_is_left_behind(plan, &facts, &bounds)?;
+    let mut verdicts = vec![service::nobody_is_left_behind(plan, &facts, &bounds)];
     if fleet.spaced {
-        service::everybody_is_served(plan, &facts, &bounds, states)?;
-        links::servers_are_linked(plan, &facts, &bounds)?;
-        herd::nobody_is_stormed(plan, &facts, &bounds)?;
+        verdicts.push(service::everybody_is_served(plan, &facts, &bounds, states));
+        verdicts.push(links::servers_are_linked(plan, &facts, &bounds));
+        verdicts.push(herd::nobody_is_stormed(plan, &facts, &bounds));
     }
-    Ok(())
+    // What was wrong first may be the reason of the rest.
+    let first = verdicts.into_iter().filter_map(Result::err).min_by_key(|(index, _)| *index);
+    first.map_or(Ok(()), Err)
 }

@@ -372,7 +372,10 @@ fn is_renewed(court: &Court<'_>, talk: Talk, of_talk: &TalkFacts) -> Result<(), 
         let mut excuses = of_server.map(|cause| court.excuse(of_talk, cause));
         if !excuses.any(|excuse| (excuse.from_ms..=excuse.to_ms).contains(at_ms)) {
             let text = "it has ended for good, although its server has not";
-            return Err((*index, found("connections: renewed when the gateway goes", About::Talk(talk), text)));
+            return Err((
+                *index,
+                found("connections: renewed when the gateway goes", About::Talk(talk), text),
+            ));
         }
     }
     Ok(())

@@ -48,13 +48,18 @@ impl<'a> Waits<'a> {
                 return self.has_waited(event.at_ms, member, gateway);
             }
             FleetNote::HasConnected(Some(gateway)) => drop(self.failures.remove(&(member, gateway))),
-            FleetNote::ConnectFails(Some(gateway)) => {
+            // Whoever has just left the set is given up, which is no failure.
+            FleetNote::ConnectFails(Some(gateway)) if self.is_told(member, gateway) => {
                 let failures = self.failures.entry((member, gateway)).or_default();
                 *failures = Failures { in_a_row: failures.in_a_row + 1, last_ms: event.at_ms };
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn is_told(&self, member: Member, gateway: Host) -> bool {
+        self.told.get(&member).and_then(|told| told.last()).is_some_and(|(_, set)| set.has(gateway))
     }
 
     /// What one has just been told reaches the task that connects a little later.
