@@ -34,25 +34,32 @@ pub(crate) fn judge(plan: &Plan, events: &[Event], mut states: States) -> (Optio
 }
 
 fn look(plan: &Plan, fleet: &FleetPlan, events: &[Event], states: &mut States) -> Result<(), Wrong> {
+    let bounds = Bounds::new(plan, fleet);
+    let passed = pass(plan, fleet, events, states);
+    let facts = Facts::collect(plan, events, states);
+    let mut verdicts = Vec::new();
+    // That a world has not come to its end is what is wrong with it then.
+    if events.iter().any(|event| event.what == What::Phase(Phase::Leaving)) {
+        if fleet.spaced {
+            verdicts.push(service::everybody_is_served(plan, &facts, &bounds, states));
+            verdicts.push(links::servers_are_linked(plan, &facts, &bounds));
+            verdicts.push(herd::nobody_is_stormed(plan, &facts, &bounds));
+        }
+        verdicts.push(service::nobody_is_left_behind(plan, &facts, &bounds));
+    }
+    verdicts.push(passed);
+    // What was wrong first may be the reason of the rest.
+    let first = verdicts.into_iter().filter_map(Result::err).min_by_key(|(index, _)| *index);
+    first.map_or(Ok(()), Err)
+}
+
+/// Event by event.
+fn pass(plan: &Plan, fleet: &FleetPlan, events: &[Event], states: &mut States) -> Result<(), Wrong> {
     let mut talks = talks::Talks::default();
     let mut waits = waits::Waits::new(plan, fleet);
     for (index, event) in events.iter().enumerate() {
         let found = talks.see(event, states).and_then(|()| waits.see(event));
         found.map_err(|found| (index, found))?;
     }
-    let facts = Facts::collect(plan, events, states);
-    // A world that has come to its end: otherwise that is what is wrong with it.
-    if !events.iter().any(|event| event.what == What::Phase(Phase::Leaving)) {
-        return Ok(());
-    }
-    let bounds = Bounds::new(plan, fleet);
-    let mut verdicts = vec![service::nobody_is_left_behind(plan, &facts, &bounds)];
-    if fleet.spaced {
-        verdicts.push(service::everybody_is_served(plan, &facts, &bounds, states));
-        verdicts.push(links::servers_are_linked(plan, &facts, &bounds));
-        verdicts.push(herd::nobody_is_stormed(plan, &facts, &bounds));
-    }
-    // What was wrong first may be the reason of the rest.
-    let first = verdicts.into_iter().filter_map(Result::err).min_by_key(|(index, _)| *index);
-    first.map_or(Ok(()), Err)
+    Ok(())
 }

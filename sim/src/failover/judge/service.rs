@@ -393,9 +393,8 @@ fn is_served(court: &Court<'_>, talk: Talk, of_talk: &TalkFacts, states: &mut St
     excuses.extend(court.excuses(of_talk));
     let spans: Vec<(u32, u32)> = excuses.iter().map(|excuse| (excuse.from_ms, excuse.to_ms)).collect();
     let answers = of_talk.answers.iter().filter(|(at_ms, _)| *at_ms < facts.draining_ms);
-    let last = of_talk.answers.last().map_or(0, |(_, index)| *index);
     let mut before_ms = of_talk.begun_ms;
-    for (at_ms, index) in answers.copied().chain([(facts.draining_ms, last)]) {
+    for (at_ms, index) in answers.copied().chain([(facts.draining_ms, facts.draining_index)]) {
         let gap_ms = at_ms - before_ms;
         let not_excused_ms = not_in(before_ms, at_ms, &spans);
         let meant = excuses.iter().filter(|excuse| excuse.to_ms > before_ms && excuse.from_ms < at_ms);
