@@ -80,7 +80,7 @@ impl Plan {
         let gateway = topology.gateway(rng.random_range(0..topology.gateways));
         let server = topology.server(rng.random_range(0..topology.servers));
         let clients = topology.client_host(rng.random_range(0..topology.client_hosts));
-        let len_ms = pick(rng, &[50, 400, 2_000, 5_000]);
+        let len_ms = pick(rng, &[50, 400, 3_000, 8_000]);
         let draining_ms = if self.drain.first { self.drain.timeout_ms + self.drain.spread_ms } else { 0 };
         let one = |len_ms, kind| vec![Fault { at_ms, len_ms, kind }];
         match rng.random_range(0..14) {
@@ -160,7 +160,7 @@ impl FleetPlan {
         let backoff_first_ms = pick(rng, &[50, 100, 200]);
         Self {
             spaced,
-            detection_ms: pick(rng, &[800, 1_000, 2_000, 5_000]),
+            detection_ms: pick(rng, &[800, 1_000, 2_000, 2_000, 5_000]),
             backoff_first_ms,
             backoff_max_ms: backoff_first_ms * pick(rng, &[1, 4, 10]),
             choice: pick(rng, &[ChoicePlan::Random, ChoicePlan::RoundRobin, ChoicePlan::Nearest]),

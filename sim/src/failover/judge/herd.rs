@@ -56,12 +56,13 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
             found("no herd: each client connects once", About::World, text),
         ));
     }
-    if bounds.spread_ms == 0 {
+    let spread_ms = spread_ms(plan, bounds, parts[0]);
+    if spread_ms == 0 {
         return Ok(());
     }
     // Hosts look at the time once in each tick.
-    let window_ms = (bounds.spread_ms / PART).max(plan.tick_ms);
-    let expected = moved.len() as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(bounds.spread_ms);
+    let window_ms = (spread_ms / PART).max(plan.tick_ms);
+    let expected = moved.len() as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(spread_ms);
     let limit = limit(expected.min(moved.len() as f64));
     for (place, first) in arrivals.iter().enumerate() {
         let within =
@@ -71,7 +72,7 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
                 "{} clients lost {name} and are to spread over {} ms, but {within} of them connected within {window_ms} ms; \
                  {limit} may",
                 moved.len(),
-                bounds.spread_ms
+                spread_ms
             );
             return Err((
                 arrivals[place + within - 1].index,
@@ -80,6 +81,13 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
         }
     }
     Ok(())
+}
+
+/// Clients that are told that their gateway drains go to others in the first half of the time that it takes.
+fn spread_ms(plan: &Plan, bounds: &Bounds, cause: &Cause) -> u32 {
+    let drains = cause.is_orderly && plan.drain.first;
+    let draining_ms = plan.drain.timeout_ms + plan.drain.spread_ms;
+    if drains { bounds.spread_ms.min(draining_ms / 2) } else { bounds.spread_ms }
 }
 
 /// The number that a Poisson distribution of this mean exceeds with the probability [`IMPROBABLE`] at most.

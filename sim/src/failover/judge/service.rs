@@ -31,7 +31,7 @@ pub(super) struct Cause {
     /// The network does not tell those whom it concerns.
     is_silent: bool,
     /// The gateway ends in good order: whoever uses it may be told at any time until then.
-    is_orderly: bool,
+    pub(super) is_orderly: bool,
     /// Clients turn to other gateways.
     pub(super) moves_clients: bool,
     /// No other cause of its kind follows before it is over.
