@@ -14,7 +14,7 @@
 //!   in time, nobody else notices anything, and nobody storms the gateways that are left.
 //! - *Chaos*: any fault at any time. There the end is checked: everybody talks to everybody.
 //!
-//! In both, [`judge`](judge::judge) checks what a virtual connection promises, that resuming loses nothing, that gateways that
+//! In both, the judge (`judge/`) checks what a virtual connection promises, that resuming loses nothing, that gateways that
 //! failed are left alone for as long as the backoff says, and those that have left the set for good.
 
 mod bounds;
