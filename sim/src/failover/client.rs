@@ -73,10 +73,11 @@ async fn connect(
         let connecting = Client::connect(network, gateways(stage, fleet, member), config);
         match first(connecting, stage.until(Phase::Leaving)).await {
             Ok(Ok(client)) => return Some(client),
-            Ok(Err(_)) => stage.history.note(What::Fleet(member, FleetNote::NoGateway)),
+            Ok(Err(_)) => sleep(AGAIN).await,
             Err(_) => break,
         }
-        sleep(AGAIN).await;
+        // What is left of the one before has ended by now: from here on it is another client, which remembers nothing.
+        stage.history.note(What::Fleet(member, FleetNote::NoGateway));
     }
     None
 }

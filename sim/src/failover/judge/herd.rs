@@ -47,12 +47,18 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
         .filter(|arrival| arrival.gateway != lost && (parts[0].from_ms..until_ms).contains(&arrival.at_ms))
         .filter(|arrival| arrival.at_ms < facts.draining_ms)
         .collect();
+    // Some may not have found any gateway before.
+    let begun = |client: &u32| {
+        let mut talks = facts.talks.values().filter(|talk| talk.client == *client);
+        talks.any(|talk| talk.gateways.first().is_some_and(|(since_ms, _)| *since_ms < parts[0].from_ms))
+    };
+    let beginners = facts.clients.keys().filter(|client| !begun(client)).count();
     let name = plan.topology.gateway(lost.0 as u32);
-    if arrivals.len() > moved.len() {
+    if arrivals.len() > moved.len() + beginners {
         let text =
             format!("{} clients lost {name}, and connected {} times to others", moved.len(), arrivals.len());
         return Err((
-            arrivals[moved.len()].index,
+            arrivals[moved.len() + beginners].index,
             found("no herd: each client connects once", About::World, text),
         ));
     }
@@ -63,7 +69,7 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
     // Hosts look at the time once in each tick.
     let window_ms = (spread_ms / PART).max(plan.tick_ms);
     let expected = moved.len() as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(spread_ms);
-    let limit = limit(expected.min(moved.len() as f64));
+    let limit = limit(expected.min(moved.len() as f64)) + beginners;
     for (place, first) in arrivals.iter().enumerate() {
         let within =
             arrivals[place..].iter().take_while(|arrival| arrival.at_ms < first.at_ms + window_ms).count();
