@@ -102,7 +102,8 @@ impl Health {
         changes
     }
 
-    /// Whom to try, in this order: those that did not fail lately; those whose wait is over; whoever's wait is over first.
+    /// Whom to try, in this order: those that did not fail lately; those whose wait is over, whoever failed last after the others;
+    /// whoever's wait is over first.
     /// A gateway that drains comes only if there is nobody else: behind its address there may be others.
     pub(super) fn pick(&mut self, now: Instant, rng: &mut StdRng) -> Pick {
         let in_set = || self.gateways.iter().filter(|(_, record)| record.in_set);
@@ -119,6 +120,13 @@ impl Health {
         candidates.retain(|(_, record)| record.waits_until(now) <= now);
         if candidates.iter().any(|(_, record)| !record.failed_lately(now)) {
             candidates.retain(|(_, record)| !record.failed_lately(now));
+        } else {
+            // All have failed. The others have had more time to come back than the last of them, which may hang.
+            let failed_at = |record: &Record| record.failed.map(|failed| failed.forgotten_at);
+            let last = candidates.iter().map(|(_, record)| failed_at(record)).max().flatten();
+            if candidates.iter().any(|(_, record)| failed_at(record) != last) {
+                candidates.retain(|(_, record)| failed_at(record) != last);
+            }
         }
         let candidates: Vec<_> = candidates
             .into_iter()
@@ -342,6 +350,22 @@ mod tests {
         world.now += 10_000 * MS;
         let picks = [world.pick(), world.pick()];
         assert!(picks.contains(&a_try("b")), "{picks:?}");
+    }
+
+    #[test]
+    fn where_all_have_failed_the_last_of_them_comes_after_the_others() {
+        let mut world = World::of(&["a", "b", "c"]);
+        for name in ["b", "c", "a"] {
+            world.fail(name);
+            world.now += 10 * MS;
+        }
+        world.now += 100 * MS;
+        for _ in 0..4 {
+            assert_ne!(world.pick(), a_try("a"));
+        }
+        // Alone, it is better than nothing.
+        world.update(&["a"]);
+        assert_eq!(world.pick(), a_try("a"));
     }
 
     #[test]
