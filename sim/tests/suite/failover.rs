@@ -7,7 +7,7 @@ use fastway_sim::failover::Sabotage;
 use fastway_sim::plan::Plan;
 use fastway_sim::world;
 
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 150;
 
 /// Worlds within which a canary has to be caught.
 const CANARY_SEEDS: u64 = 40;
