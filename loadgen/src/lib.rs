@@ -47,6 +47,7 @@ mod control;
 mod demo;
 mod desk;
 mod doctor;
+pub mod failover;
 pub mod floor;
 mod lane;
 mod ledger;

@@ -130,18 +130,19 @@ impl Drop for TellOfPanic {
     }
 }
 
-struct Signals {
+/// SIGINT and SIGTERM.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// The number of a signal that has come.
-    fn poll(&mut self) -> Option<i32> {
+    pub(crate) fn poll(&mut self) -> Option<i32> {
         let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
         if self.interrupt.poll_recv(cx).is_ready() {
             return Some(2);

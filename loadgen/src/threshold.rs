@@ -45,8 +45,9 @@ enum Subject {
     Counter(Counter),
 }
 
+/// One number of many.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stat {
+pub(crate) enum Stat {
     Percentile(f64),
     Min,
     Max,
@@ -61,8 +62,9 @@ enum Counter {
     Refused,
 }
 
+/// How what was measured has to be to the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
+pub(crate) enum Op {
     Below,
     AtMost,
     Above,
@@ -71,9 +73,16 @@ enum Op {
 
 /// The bound: in ns for times, a plain number for all others; and how it was typed.
 #[derive(Clone, Debug, PartialEq)]
-struct Limit {
-    value: f64,
+pub(crate) struct Limit {
+    pub(crate) value: f64,
     typed: String,
+}
+
+/// Splits a threshold at its operator: `response.p99`, `<`, `5ms`.
+pub(crate) fn split(text: &str) -> Option<(&str, Op, &str)> {
+    let (name, rest) = text.split_at(text.find(['<', '>'])?);
+    let (op, value) = Op::take(rest);
+    Some((name.trim(), op, value.trim()))
 }
 
 impl Threshold {
@@ -94,20 +103,18 @@ impl FromStr for Threshold {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: String| format!("{:?} is no threshold: {why}", text.trim());
-        let at = text.find(['<', '>']).ok_or_else(|| {
+        let (name, op, value) = split(text).ok_or_else(|| {
             wrong("it needs one of < <= > >= between a name and a value, as in response.p99<5ms".to_owned())
         })?;
-        let (name, rest) = text.split_at(at);
-        let (op, value) = Op::take(rest);
-        let subject: Subject = name.trim().parse().map_err(wrong)?;
-        let limit = subject.limit(value.trim()).map_err(wrong)?;
+        let subject: Subject = name.parse().map_err(wrong)?;
+        let limit = subject.limit(value).map_err(wrong)?;
         Ok(Self { subject, op, limit })
     }
 }
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.subject, self.op, self.limit.typed)
+        write!(f, "{} {} {}", self.subject, self.op, self.limit)
     }
 }
 
@@ -135,16 +142,14 @@ impl Subject {
 
     /// Reads a bound in the unit of this subject.
     fn limit(&self, typed: &str) -> Result<Limit, String> {
-        let (value, right) = match self {
-            Self::Time(..) => (parse_time(typed), "a time with a unit, such as 300us, 1.5ms or 2s"),
-            Self::Rate => (
-                parse_number(typed.trim_end_matches("/s")),
-                "round trips a second, such as 1200, 50k or 1.2m",
-            ),
-            Self::Samples(_) | Self::Counter(_) => (parse_number(typed), "a number, such as 0, 1200 or 50k"),
+        let limit = match self {
+            Self::Time(..) => Limit::time(typed),
+            Self::Rate => parse_number(typed.trim_end_matches("/s"))
+                .map(|value| Limit { value, typed: typed.to_owned() })
+                .ok_or("round trips a second, such as 1200, 50k or 1.2m"),
+            Self::Samples(_) | Self::Counter(_) => Limit::number(typed),
         };
-        let value = value.ok_or_else(|| format!("the value of {self} must be {right}, not {typed:?}"))?;
-        Ok(Limit { value, typed: typed.to_owned() })
+        limit.map_err(|right| format!("the value of {self} must be {right}, not {typed:?}"))
     }
 }
 
@@ -191,8 +196,29 @@ impl fmt::Display for Subject {
     }
 }
 
+impl Limit {
+    /// A time; or what would be right.
+    pub(crate) fn time(typed: &str) -> Result<Self, &'static str> {
+        let value = parse_time(typed).ok_or("a time with a unit, such as 300us, 1.5ms or 2s")?;
+        Ok(Self { value, typed: typed.to_owned() })
+    }
+
+    /// A number; or what would be right.
+    pub(crate) fn number(typed: &str) -> Result<Self, &'static str> {
+        let value = parse_number(typed).ok_or("a number, such as 0, 1200 or 50k")?;
+        Ok(Self { value, typed: typed.to_owned() })
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.typed)
+    }
+}
+
 impl Stat {
-    fn of(self, times: &Times) -> Option<f64> {
+    /// It; `None` if there is nothing.
+    pub(crate) fn of(self, times: &Times) -> Option<f64> {
         (times.count() > 0).then(|| match self {
             Self::Percentile(percent) => times.percentile(percent) as f64,
             Self::Min => times.min() as f64,
@@ -267,7 +293,12 @@ impl Op {
         (Self::Above, text.strip_prefix('>').unwrap_or(text))
     }
 
-    fn holds(self, value: f64, limit: f64) -> bool {
+    /// Whether the bound is one from above.
+    pub(crate) const fn is_upper_bound(self) -> bool {
+        matches!(self, Self::Below | Self::AtMost)
+    }
+
+    pub(crate) fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::Below => value < limit,
             Self::AtMost => value <= limit,

@@ -91,13 +91,8 @@ pub(super) struct ClientFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Servers")]
 pub(super) struct ServerFlags {
-    /// What the gateway asks servers for; others on this machine can read it in the process list
-    #[arg(long, env = "FASTWAY_SERVER_AUTH_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
-    password: Option<String>,
-
-    /// The same, from a file
-    #[arg(long, value_name = "FILE", conflicts_with = "password")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyFlags,
 
     /// Clients that servers dial, a second: each gets one message, and echoes it
     #[arg(long, value_name = "RATE", value_parser = parse::per_second, default_value = "0")]
@@ -105,6 +100,19 @@ pub(super) struct ServerFlags {
 
     #[command(flatten)]
     tls: ServerTls,
+}
+
+/// What servers have to know.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Servers")]
+pub(super) struct KeyFlags {
+    /// What the gateway asks servers for; others on this machine can read it in the process list
+    #[arg(long, env = "FASTWAY_SERVER_AUTH_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+
+    /// The same, from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    password_file: Option<PathBuf>,
 }
 
 /// See [`ClientFlags`].
@@ -223,7 +231,7 @@ impl Flags<'_> {
     /// The plan that they mean, checked.
     pub(super) fn plan(self) -> anyhow::Result<Plan> {
         let Self { sides, targets, shared, tool, .. } = self;
-        let key = self.servers.map_or(Ok(Key::default()), ServerFlags::key)?;
+        let key = self.servers.map_or(Ok(Key::default()), |servers| servers.key.key())?;
         let duration = self.load.and_then(LoadFlags::duration).or(self.default_duration);
         let count = self.load.and_then(|load| load.count);
         let load = self.load.map_or(Load::Closed { inflight: 1 }, |load| load.load(duration));
@@ -309,8 +317,8 @@ impl ClientFlags {
     }
 }
 
-impl ServerFlags {
-    fn key(&self) -> anyhow::Result<Key> {
+impl KeyFlags {
+    pub(super) fn key(&self) -> anyhow::Result<Key> {
         let Some(path) = &self.password_file else {
             return Ok(Key(self.password.clone().unwrap_or_default().into_bytes()));
         };
@@ -326,7 +334,7 @@ impl ServerFlags {
     }
 }
 
-fn max_packet(size: Size) -> anyhow::Result<MaxPacket> {
+pub(super) fn max_packet(size: Size) -> anyhow::Result<MaxPacket> {
     u32::try_from(size.0).ok().and_then(MaxPacket::new).with_context(|| {
         format!("--max-packet-size is {size}, but must be from {} to 4294967295", MaxPacket::SMALLEST)
     })

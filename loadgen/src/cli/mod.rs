@@ -3,10 +3,12 @@
 //! Exit codes: 0 passed, 1 could not run, 2 wrong usage, 3 a threshold failed, 4 messages were lost or wrong, 5 INVALID: the
 //! numbers say more of this tool than of the gateway, 130 and 143 interrupted, with a report.
 
+mod failover;
 mod flags;
 mod parse;
 mod tls;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -18,6 +20,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use fastway::net::TcpNetwork;
 
+use self::failover::Failover;
 use self::flags::{ClientFlags, Flags, LoadFlags, OutputFlags, ServerFlags, SharedFlags, Sides, ToolFlags};
 use crate::live::Live;
 use crate::plan::{Plan, Target};
@@ -60,6 +63,8 @@ enum Command {
     Serve(Serve),
     /// Play only the clients; servers are there already
     Drive(Drive),
+    /// Measure failures of gateways and servers: how long clients are without service, and what is lost
+    Failover(Failover),
     /// The whole of it in one process, with a gateway of its own: nothing else is needed
     Demo(BothFlags),
     /// What this machine can do, before anything is loaded
@@ -135,7 +140,13 @@ struct Drive {
 /// Runs the process: flags in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command = match Cli::parse().command {
+    main_of(std::env::args_os())
+}
+
+/// The same for another program that is this one too: what was typed, the program's name first.
+#[must_use]
+pub fn main_of(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match Cli::parse_from(args).command {
         Some(command) => command,
         None => match Cli::parse_from(["loadgen", "demo"]).command {
             Some(command) => command,
@@ -185,6 +196,7 @@ impl Command {
                 };
                 plan_and_go(flags, output)
             }
+            Self::Failover(failover) => failover.obey(),
             Self::Demo(flags) => demo(&flags),
             Self::Doctor(flags) => doctor::run(&flags),
             Self::Completions { shell } => {

@@ -4,7 +4,7 @@
 pub(crate) mod format;
 mod hdr;
 mod json;
-mod page;
+pub(crate) mod page;
 #[cfg(test)]
 pub(crate) mod sample;
 mod series;

@@ -10,6 +10,7 @@
 
 #[path = "../../../fastway/tests/tls/authority.rs"]
 mod authority;
+mod failover;
 mod faults;
 mod floor;
 mod honesty;
