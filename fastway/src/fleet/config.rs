@@ -29,6 +29,9 @@ pub struct FleetConfig {
     pub detection: Duration,
     /// How long to wait before a gateway is tried again.
     pub backoff: Backoff,
+    /// How long to wait before a client dials a server again that its gateway does not know. 100 ms, then up to 1 s: a server that
+    /// comes back is dialled by everybody within that time. A gateway pays some 10 µs for each dial in vain.
+    pub redial: Backoff,
     /// Which gateway a client takes. A server takes all.
     pub choice: Choice,
     /// A client that lost its gateway begins to look for another at an instant that is drawn from so long: the clients of a
@@ -58,6 +61,7 @@ impl Default for FleetConfig {
             endpoint: EndpointConfig { connect_timeout: Duration::from_secs(5), ..EndpointConfig::default() },
             detection: Duration::from_secs(5),
             backoff: Backoff::default(),
+            redial: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) },
             choice: Choice::default(),
             spread: Duration::from_millis(500),
             patience: Duration::from_secs(30),

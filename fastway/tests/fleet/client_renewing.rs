@@ -152,12 +152,12 @@ async fn a_refused_dial_is_made_again_until_the_server_is_there() {
     let mut dialling = std::pin::pin!(client.dial(SERVER));
     let mut renewing = std::pin::pin!(conn.recv());
     assert!(timeout(3 * SECOND, futures_util::future::select(&mut dialling, &mut renewing)).await.is_err());
-    assert!((4..=14).contains(&b.dials()), "two that try 200 ms, 400 ms … later: {}", b.dials());
+    assert!((10..=20).contains(&b.dials()), "two that try 100 ms, 200 ms … 1 s later: {}", b.dials());
     b.has_server(true);
     let begun = Instant::now();
     let (dialled, received) = tokio::join!(dialling, renewing);
     assert!(dialled.is_ok() && received == renewed(B));
-    assert!(begun.elapsed() <= 5 * SECOND, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() <= SECOND, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +195,7 @@ async fn patience_ends_without_a_link_as_well() {
 /// The dial goes over the link that is there when its turn comes, also if it was refused over an earlier one.
 #[tokio::test(start_paused = true)]
 async fn a_refused_dial_does_not_wait_where_there_is_another_gateway() {
-    let config = FleetConfig { backoff: Backoff { first: 20 * SECOND, max: 20 * SECOND }, ..seeded(1) };
+    let config = FleetConfig { redial: Backoff { first: 20 * SECOND, max: 20 * SECOND }, ..seeded(1) };
     let (_net, a, _b, client, _conn) = with_a_conn(config).await;
     a.has_server(false);
     let dialling = tokio::spawn(async move { client.dial(SERVER).await });

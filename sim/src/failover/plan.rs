@@ -76,10 +76,12 @@ impl FleetPlan {
     /// The configuration of one client or server, which draws from `seed`.
     pub(super) fn config(&self, plan: &Plan, seed: u64, sabotage: Sabotage) -> FleetConfig {
         let ms = |ms: u32| Duration::from_millis(ms.into());
+        let backoff = Backoff { first: ms(self.backoff_first_ms), max: ms(self.backoff_max_ms) };
         let mut config = FleetConfig {
             endpoint: plan.endpoint_config(),
             detection: ms(self.detection_ms),
-            backoff: Backoff { first: ms(self.backoff_first_ms), max: ms(self.backoff_max_ms) },
+            backoff,
+            redial: backoff,
             choice: match self.choice {
                 ChoicePlan::Random => Choice::Random,
                 ChoicePlan::RoundRobin => Choice::RoundRobin,
@@ -91,7 +93,10 @@ impl FleetPlan {
         };
         match sabotage {
             Sabotage::NoSpread => config.spread = Duration::ZERO,
-            Sabotage::NoBackoff => config.backoff = Backoff { first: ms(1), max: ms(1) },
+            Sabotage::NoBackoff => {
+                config.backoff = Backoff { first: ms(1), max: ms(1) };
+                config.redial = config.backoff;
+            }
             Sabotage::SilenceIsIgnored => config.detection = Duration::from_secs(24 * 3600),
             _ => {}
         }

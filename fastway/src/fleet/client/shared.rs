@@ -127,7 +127,7 @@ impl Shared {
                     lost = Some(serial);
                 } else {
                     failures += 1;
-                    let wait = self.config.backoff.after(failures, &mut self.state.lock().rng);
+                    let wait = self.config.redial.after(failures, &mut self.state.lock().rng);
                     // Another gateway may know the server.
                     let _ = timeout(wait, self.link_after(Some(serial))).await;
                 }
