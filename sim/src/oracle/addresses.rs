@@ -27,8 +27,10 @@ pub(super) struct Extensions {
     expects: Option<u32>,
     /// Entries of the list that are still to come.
     listed: u32,
-    /// Connections that were opened without an address, and that the list has to have.
+    /// Connections that were opened without an address, and that the list has to have if there is room in the packet.
     untold: Vec<u32>,
+    /// There is no room for more.
+    list_is_full: bool,
 }
 
 impl Model {
@@ -88,8 +90,10 @@ impl Model {
             is_open && conn.told.is_none()
         };
         let untold = link.conns.iter().copied().filter(is_untold).collect();
+        let fitting = (step.plan.gateway.max_packet - GRANT_BYTES) / ENTRY_BYTES;
         let extensions = &mut self.physical(step).extensions;
         (extensions.granted, extensions.listed, extensions.untold) = (true, listed, untold);
+        extensions.list_is_full = listed >= fitting;
         if listed > 0 {
             step.states.reach(State::GrantedLate);
         }
@@ -99,14 +103,13 @@ impl Model {
     /// At its end, a list has all that it had to have, or is as long as a packet.
     fn list_is_whole(&mut self, step: &Step<'_>) -> Result<(), Found> {
         let about = self.about(step);
-        let fitting = (step.plan.gateway.max_packet - GRANT_BYTES) / ENTRY_BYTES;
         let extensions = &mut self.physical(step).extensions;
         if extensions.listed > 0 {
             return Ok(());
         }
         match std::mem::take(&mut extensions.untold).as_slice() {
             [] => Ok(()),
-            untold if untold.len() >= fitting as usize => Ok(()),
+            _ if extensions.list_is_full => Ok(()),
             untold => {
                 let text = format!("these were open before the grant, and are not in its list: {untold:?}");
                 Err(found("rule E4: what is open already", about, text))
