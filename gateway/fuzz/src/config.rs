@@ -15,7 +15,7 @@ use fastway_gateway::{
 };
 
 /// Those that take a value, but for the file: a fuzzer does not open any.
-pub(crate) const FLAGS: [&str; 40] = [
+pub(crate) const FLAGS: [&str; 42] = [
     "--client-addr",
     "--client-max-conn",
     "--client-buffer-size",
