@@ -6,15 +6,16 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+
+use super::race::race;
 
 /// A name is looked up in this time, or not at all.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -245,12 +246,7 @@ impl Gateways {
 
 /// Nobody looks for those who have gone, not even until the next lookup.
 async fn until_dropped(found: mpsc::Sender<Found>, looking: impl Future<Output = ()>) {
-    let (mut dropped, mut looking) = (pin!(found.closed()), pin!(looking));
-    poll_fn(|cx| match dropped.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => looking.as_mut().poll(cx),
-    })
-    .await;
+    race(found.closed(), looking).await;
 }
 
 async fn look_up(resolver: &impl Resolve, name: &str) -> Found {

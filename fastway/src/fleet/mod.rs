@@ -15,6 +15,7 @@ mod dns;
 mod ended;
 mod event;
 mod gateways;
+mod race;
 mod reporter;
 mod server;
 

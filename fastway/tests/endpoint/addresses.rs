@@ -24,21 +24,6 @@ fn connect(number: u32) -> ToEndpoint {
     ToEndpoint::Connect { conn: conn(number), remote: remote(42) }
 }
 
-/// A server, and what it sends within the write that ends the handshake.
-async fn with_server(config: EndpointConfig) -> (Script, Server, Vec<u8>) {
-    let (network, mut listener) = listening().await;
-    let connecting = Server::connect(&network, ADDR, ServerId::new(9), b"key", config);
-    let (server, (stream, hello)) = tokio::join!(connecting, async {
-        let mut stream = listener.accept().await.unwrap();
-        stream.write_all(b"12345678").await.unwrap();
-        let mut hello = vec![0; 100];
-        let read = stream.read(&mut hello).await.unwrap();
-        hello.truncate(read);
-        (stream, hello)
-    });
-    (Script { stream }, server.unwrap(), hello)
-}
-
 fn asking() -> EndpointConfig {
     EndpointConfig { ask_client_addr: true, ..EndpointConfig::default() }
 }

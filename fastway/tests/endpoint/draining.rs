@@ -21,21 +21,6 @@ async fn with_asking_client() -> (Script, Client) {
     (script, client)
 }
 
-/// A server, and what it says behind the 20 bytes of the handshake.
-async fn with_server(config: EndpointConfig) -> (Script, Server, Vec<u8>) {
-    let (network, mut listener) = listening().await;
-    let connecting = Server::connect(&network, ADDR, ServerId::new(9), b"key", config);
-    let (server, (stream, mut hello)) = tokio::join!(connecting, async {
-        let mut stream = listener.accept().await.unwrap();
-        stream.write_all(b"12345678").await.unwrap();
-        let mut hello = vec![0; 100];
-        let read = stream.read(&mut hello).await.unwrap();
-        hello.truncate(read);
-        (stream, hello)
-    });
-    (Script { stream }, server.unwrap(), hello.split_off(20))
-}
-
 #[tokio::test(start_paused = true)]
 async fn rule_e10_a_client_asks_before_anything_else() {
     let (mut script, client) = with_asking_client().await;
@@ -49,7 +34,8 @@ async fn rule_e10_a_server_asks_with_the_same_question_as_for_everything() {
         [(false, false, None), (true, false, Some(1)), (false, true, Some(2)), (true, true, Some(3))]
     {
         let config = EndpointConfig { ask_client_addr, ask_draining, ..EndpointConfig::default() };
-        let (mut script, server, behind) = with_server(config).await;
+        let (mut script, server, mut hello) = with_server(config).await;
+        let behind = hello.split_off(20);
         let question = wishes
             .map(|wishes| [17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'F', b'W', b'X', b'1', wishes, 0, 0, 0]);
         assert_eq!(behind, question.as_ref().map_or(&[][..], |question| question));

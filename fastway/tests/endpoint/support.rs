@@ -127,3 +127,18 @@ pub(crate) async fn listening() -> (MemoryNetwork, MemoryListener) {
 pub(crate) fn is_refused(dialled: &Result<VirtualConn, DialError>, by: u32) -> bool {
     matches!(dialled, Err(DialError::Refused { remote: from }) if *from == remote(by))
 }
+
+/// A server, and what it sends within the write that ends the handshake.
+pub(crate) async fn with_server(config: EndpointConfig) -> (Script, Server, Vec<u8>) {
+    let (network, mut listener) = listening().await;
+    let connecting = Server::connect(&network, ADDR, ServerId::new(9), b"key", config);
+    let (server, (stream, hello)) = tokio::join!(connecting, async {
+        let mut stream = listener.accept().await.unwrap();
+        stream.write_all(b"12345678").await.unwrap();
+        let mut hello = vec![0; 100];
+        let read = stream.read(&mut hello).await.unwrap();
+        hello.truncate(read);
+        (stream, hello)
+    });
+    (Script { stream }, server.unwrap(), hello)
+}

@@ -36,6 +36,17 @@ pub fn text(plan: &Plan, results: &Results, verdict: &Verdict, colours: bool) ->
 }
 
 fn headline(page: &mut Page, plan: &Plan, results: &Results, verdict: &Verdict) {
+    let mut pieces = vec![word(verdict)];
+    if results.seconds() > 0.0 {
+        pieces.push(Piece::plain(speed(plan, results)));
+    }
+    pieces.push(Piece::new(format!("seed {}", plan.seed), Hue::Dim));
+    pieces.extend(passed(verdict));
+    page.flow(0, 8, 3, &pieces);
+}
+
+/// The verdict in one word.
+pub(crate) fn word(verdict: &Verdict) -> Piece {
     let (word, hue) = if verdict.failure.is_some() {
         ("FAILED", Hue::Bad)
     } else if !verdict.invalid.is_empty() {
@@ -46,20 +57,14 @@ fn headline(page: &mut Page, plan: &Plan, results: &Results, verdict: &Verdict) 
         // The numbers can be believed, but nobody should see green when messages went astray.
         ("VALID", Hue::Bold)
     };
-    let mut pieces = vec![Piece::new(word, hue)];
-    if results.seconds() > 0.0 {
-        pieces.push(Piece::plain(speed(plan, results)));
-    }
-    pieces.push(Piece::new(format!("seed {}", plan.seed), Hue::Dim));
+    Piece::new(word, hue)
+}
+
+/// How many of the thresholds were passed, if there are any.
+pub(crate) fn passed(verdict: &Verdict) -> Option<Piece> {
     let (passed, all) = (verdict.passed(), verdict.thresholds.len());
-    if all > 0 {
-        pieces.push(if passed == all {
-            Piece::new(format!("PASS {passed}/{all}"), Hue::Good)
-        } else {
-            Piece::new(format!("PASS {passed}/{all}"), Hue::Bad)
-        });
-    }
-    page.flow(0, 8, 3, &pieces);
+    let hue = if passed == all { Hue::Good } else { Hue::Bad };
+    (all > 0).then(|| Piece::new(format!("PASS {passed}/{all}"), hue))
 }
 
 fn speed(plan: &Plan, results: &Results) -> String {

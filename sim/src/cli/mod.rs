@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::shrink;
 use crate::world;
 
-pub use sweep::{Tally, sweep, sweep_of};
+pub use sweep::{Tally, sweep};
 
 /// Deterministic simulation of fastway: real gateways, real endpoints, a simulated network, faults, and an oracle.
 #[derive(Debug, Parser)]

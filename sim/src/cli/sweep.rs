@@ -95,13 +95,9 @@ impl Tally {
     }
 }
 
-/// Runs the worlds of these seeds on so many threads; `seen` is told of each. Stops early when `seen` says no.
-pub fn sweep(first: u64, end: u64, jobs: usize, seen: impl Fn(u64, &Outcome) -> bool + Sync) {
-    sweep_of(Plan::from_seed, first, end, jobs, seen);
-}
-
-/// The same with the worlds that `plan_of` makes of the seeds.
-pub fn sweep_of(
+/// Runs the worlds that `plan_of` makes of these seeds, on so many threads; `seen` is told of each. Stops early when `seen` says
+/// no.
+pub fn sweep(
     plan_of: impl Fn(u64) -> Plan + Sync,
     first: u64,
     end: u64,
@@ -132,7 +128,7 @@ impl Sweep {
         bar.enable_steady_tick(Duration::from_millis(200));
         let tally = Mutex::new(Tally::default());
         let interrupted = interruption()?;
-        sweep_of(
+        sweep(
             |seed| self.kind.plan(seed),
             first,
             end,

@@ -1,11 +1,10 @@
 //! Worlds of many gateways: a committed sweep, and those who use gateways broken on purpose, who must be caught.
 
-use std::sync::Mutex;
-
-use fastway_sim::cli::{Tally, sweep_of};
 use fastway_sim::failover::Sabotage;
 use fastway_sim::plan::Plan;
 use fastway_sim::world;
+
+use super::worlds::sweep_is_right;
 
 const SEEDS: u64 = 150;
 
@@ -14,24 +13,7 @@ const CANARY_SEEDS: u64 = 40;
 
 #[test]
 fn worlds_of_many_gateways_are_right_and_reach_every_interesting_state() {
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let tally = Mutex::new(Tally::default());
-    sweep_of(Plan::failover, 0, SEEDS, jobs, |seed, outcome| {
-        tally.lock().unwrap().add(seed, outcome);
-        true
-    });
-    let tally = tally.into_inner().unwrap();
-    assert_eq!(tally.worlds, SEEDS);
-    let violations: Vec<String> = tally
-        .violations
-        .iter()
-        .map(|(seed, text)| {
-            format!("\n  cargo run --release --bin sim run --failover --seed {seed}   # {text}")
-        })
-        .collect();
-    assert!(violations.is_empty(), "{}", violations.concat());
-    let missed: Vec<String> = tally.never_reached(true).map(|state| state.to_string()).collect();
-    assert!(missed.is_empty(), "never reached: {}", missed.join("; "));
+    sweep_is_right(Plan::failover, SEEDS, "--failover ", true);
 }
 
 /// Each is a world, survives being saved, and is what its seed makes of it.

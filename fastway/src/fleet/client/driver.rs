@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::race::race;
 use super::shared::{Linked, Shared};
 use crate::endpoint::{self, LinkError, VirtualConn};
 use crate::fleet::ended::Ended;
 use crate::fleet::gateways::{Found, Gateways};
+use crate::fleet::race::race;
 use crate::net::Network;
 
 /// See the module. `draining` waits until the gateway says that it drains, and for how long it will keep the link.

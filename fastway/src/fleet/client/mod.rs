@@ -15,7 +15,6 @@ mod error;
 mod health;
 #[cfg(test)]
 mod moving_tests;
-mod race;
 mod shared;
 
 use std::future::pending;
@@ -28,13 +27,13 @@ use tokio::time::{Instant, timeout};
 pub use self::conn::{Conn, Received};
 use self::driver::Driver;
 pub use self::error::{ConnEnd, NoConn, NoGateway, SendError, Tried};
-use self::race::race;
 use self::shared::Shared;
 use crate::endpoint::{self, VirtualConn};
 use crate::fleet::config::FleetConfig;
 use crate::fleet::ended::Ended;
 use crate::fleet::event::{Event, GatewayStatus};
 use crate::fleet::gateways::{GatewayAddr, Gateways};
+use crate::fleet::race::race;
 use crate::id::ServerId;
 use crate::net::Network;
 

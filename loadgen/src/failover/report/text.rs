@@ -6,6 +6,7 @@ use super::super::record::Record;
 use crate::clock::Nanos;
 use crate::report::format;
 use crate::report::page::{Hue, Page, Piece};
+use crate::report::{passed, word};
 use crate::verdict::Verdict;
 
 /// The report, with the escape sequences of colours if they are wanted.
@@ -30,16 +31,7 @@ pub fn text(
 }
 
 fn headline(page: &mut Page, plan: &FailoverPlan, failures: &[Failure], verdict: &Verdict) {
-    let (word, hue) = if verdict.failure.is_some() {
-        ("FAILED", Hue::Bad)
-    } else if !verdict.invalid.is_empty() {
-        ("INVALID", Hue::Bad)
-    } else if verdict.integrity.is_empty() {
-        ("VALID", Hue::Good)
-    } else {
-        ("VALID", Hue::Bold)
-    };
-    let mut pieces = vec![Piece::new(word, hue)];
+    let mut pieces = vec![word(verdict)];
     if verdict.failure.is_none() && plan.play != Play::Servers {
         let unserved: usize = failures.iter().map(|failure| failure.unserved).sum();
         pieces.push(Piece::plain(match failures.len() {
@@ -52,11 +44,7 @@ fn headline(page: &mut Page, plan: &FailoverPlan, failures: &[Failure], verdict:
             pieces.push(Piece::new(text, Hue::Bad));
         }
     }
-    let (passed, all) = (verdict.passed(), verdict.thresholds.len());
-    if all > 0 {
-        let hue = if passed == all { Hue::Good } else { Hue::Bad };
-        pieces.push(Piece::new(format!("PASS {passed}/{all}"), hue));
-    }
+    pieces.extend(passed(verdict));
     page.flow(0, 8, 3, &pieces);
 }
 
