@@ -19,13 +19,14 @@ use tokio::time::sleep;
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let id = args.next().as_deref().unwrap_or("1").parse::<u32>().context("the server's ID is a number")?;
-    let client = Client::connect(TcpNetwork::new(), Gateways::list(args)?, FleetConfig::default()).await?;
+    let client = Client::start(TcpNetwork::new(), Gateways::list(args)?, FleetConfig::default());
     let mut events = client.events();
     tokio::spawn(async move {
         while let Ok(event) = events.recv().await {
             println!("{event}");
         }
     });
+    client.ready().await?;
 
     let mut conn = client.dial(ServerId::new(id)).await?;
     println!("dialled server {id} through {}", conn.gateway().context("it is lost already")?);

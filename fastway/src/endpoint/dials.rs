@@ -108,6 +108,11 @@ impl<A> Dials<A> {
         }
     }
 
+    /// Whether every dial has had its answer, those that were given up included.
+    pub(super) fn are_answered(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// Wakes everybody: the link has ended.
     pub(super) fn wakers(&mut self) -> impl Iterator<Item = Waker> {
         self.states.values_mut().filter_map(|state| match state {

@@ -325,6 +325,7 @@ impl Desk {
                 {
                     dialler.wake();
                 }
+                shared.close_if_idle();
             }
             ToEndpoint::Close { conn: Some(id) } => {
                 if let Some(conn) = self.conns.remove(&id) {
@@ -369,9 +370,11 @@ impl Desk {
     fn accepted(&mut self, conn: Arc<ConnState>) {
         let mut shared = self.link.lock();
         let Some(ticket) = shared.dials.accepted(conn.remote()) else {
+            shared.close_if_idle();
             drop(shared);
             return self.link.command(ToGateway::Close { conn: Some(conn.id()) });
         };
+        shared.opened();
         let dialler = shared.dials.answer(ticket, Ok(conn.clone()));
         drop(shared);
         self.insert(conn);
@@ -411,6 +414,7 @@ impl Desk {
     }
 
     fn ended(&self, conn: &ConnState) {
+        self.link.lock().closed();
         if conn.end(CloseReason::ClosedByRemote) {
             self.link.lock().out.wake(conn.serial());
         }

@@ -42,8 +42,12 @@ pub(super) struct Shared {
     pub(super) accept_waits: bool,
     /// The gateway has said something to a server, so it has let it in.
     let_in: bool,
+    /// Virtual connections that are open, those that nobody has accepted yet included.
+    open: usize,
     /// Nobody uses the link any more, or it was closed on this side.
     pub(super) closing: bool,
+    /// It is closed as soon as nothing is open or being dialled.
+    closes_when_idle: bool,
     pub(super) ended: Option<LinkError>,
     /// Nothing can be written any more, while what the gateway sent before may still wait to be received.
     write_failed: Option<LinkError>,
@@ -79,7 +83,9 @@ impl Link {
             accepting: Vec::new(),
             accept_waits: false,
             let_in: false,
+            open: 0,
             closing: false,
+            closes_when_idle: false,
             ended: None,
             write_failed: None,
             draining_until: None,
@@ -206,6 +212,13 @@ impl Link {
         shared.wake_driver();
     }
 
+    /// The same as soon as nothing is open or being dialled.
+    pub(super) fn close_when_idle(&self) {
+        let mut shared = self.lock();
+        shared.closes_when_idle = true;
+        shared.close_if_idle();
+    }
+
     pub(super) fn wake_driver(&self) {
         self.lock().wake_driver();
     }
@@ -223,7 +236,27 @@ impl Shared {
         self.driver = Some(waker.clone());
     }
 
+    /// A virtual connection is open.
+    pub(super) fn opened(&mut self) {
+        self.open += 1;
+    }
+
+    /// One has ended.
+    pub(super) fn closed(&mut self) {
+        self.open -= 1;
+        self.close_if_idle();
+    }
+
+    /// To be called when something that kept the link busy has ended.
+    pub(super) fn close_if_idle(&mut self) {
+        if self.closes_when_idle && self.open == 0 && self.dials.are_answered() {
+            self.closing = true;
+            self.wake_driver();
+        }
+    }
+
     pub(super) fn offer(&mut self, conn: Arc<ConnState>) {
+        self.opened();
         self.incoming.push_back(conn);
         self.accepting.drain(..).for_each(Waker::wake);
     }

@@ -33,6 +33,7 @@ mod error;
 mod link;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -51,7 +52,7 @@ use crate::command::ToGateway;
 use crate::extensions::{Extensions, ask, ask_as_client};
 use crate::handshake::Challenge;
 use crate::id::{ClientId, RemoteId, ServerId, Side};
-use crate::net::Network;
+use crate::net::{Network, Stream as _};
 
 /// A game client's link to one gateway. A clone is another handle to the same link.
 #[derive(Clone, Debug)]
@@ -101,6 +102,11 @@ impl Client {
     pub async fn dial(&self, server: ServerId) -> Result<VirtualConn, DialError> {
         self.link.dial(server.into()).await
     }
+
+    /// [`close`](Self::close) as soon as no virtual connection is open and none is being dialled.
+    pub(crate) fn close_when_idle(&self) {
+        self.link.close_when_idle();
+    }
 }
 
 impl Server {
@@ -120,9 +126,24 @@ impl Server {
         key: &[u8],
         config: EndpointConfig,
     ) -> Result<Self, ConnectError> {
+        Self::connect_where(network, addr, id, key, config, |_| Ok(())).await
+    }
+
+    /// The same, where `allow` has nothing against the address that `addr` has led to. It is asked before the registration, which
+    /// would end an earlier link to the same gateway.
+    pub(crate) async fn connect_where<N: Network, E: From<ConnectError>>(
+        network: &N,
+        addr: &str,
+        id: ServerId,
+        key: &[u8],
+        config: EndpointConfig,
+        allow: impl FnOnce(SocketAddr) -> Result<(), E> + Send,
+    ) -> Result<Self, E> {
         let wishes = config.wishes(Side::Server);
         let registered = async {
             let mut stream = connect(network, addr).await?;
+            // A connection that is gone already has no address, and fails below.
+            stream.peer_addr().map_or(Ok(()), allow)?;
             let answered = async {
                 let mut challenge = [0; Challenge::BYTES];
                 stream.read_exact(&mut challenge).await?;
@@ -135,7 +156,7 @@ impl Server {
                 stream.flush().await
             };
             answered.await.map_err(|error| ConnectError::Handshake { addr: addr.to_owned(), error })?;
-            Ok(stream)
+            Ok::<_, E>(stream)
         };
         let stream = in_time(config.connect_timeout, addr, registered).await?;
         let link = Link::new(config, addr);
@@ -301,10 +322,11 @@ async fn connect<N: Network>(network: &N, addr: &str) -> Result<N::Stream, Conne
     network.connect(addr).await.map_err(|error| ConnectError::Network { addr: addr.to_owned(), error })
 }
 
-async fn in_time<T>(
+async fn in_time<T, E: From<ConnectError>>(
     after: Duration,
     addr: &str,
-    work: impl Future<Output = Result<T, ConnectError>>,
-) -> Result<T, ConnectError> {
-    timeout(after, work).await.unwrap_or_else(|_| Err(ConnectError::Timeout { addr: addr.to_owned(), after }))
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let too_late = || ConnectError::Timeout { addr: addr.to_owned(), after };
+    timeout(after, work).await.unwrap_or_else(|_| Err(too_late().into()))
 }

@@ -32,6 +32,10 @@ pub struct FleetConfig {
     /// How long to wait before a client dials a server again that its gateway does not know. 100 ms, then up to 1 s: a server that
     /// comes back is dialled by everybody within that time. A gateway pays some 10 µs for each dial in vain.
     pub redial: Backoff,
+    /// A client whose gateway has refused it a server for so long turns to another gateway, which may know that server, at an
+    /// instant that is drawn from as long again: this one may have lost its servers, or have another key than they have. What is
+    /// open through it goes on. 5 s, which is more than a server takes to come back; zero: never.
+    pub reroute: Duration,
     /// Which gateway a client takes. A server takes all.
     pub choice: Choice,
     /// A client that lost its gateway begins to look for another at an instant that is drawn from so long: the clients of a
@@ -62,6 +66,7 @@ impl Default for FleetConfig {
             detection: Duration::from_secs(5),
             backoff: Backoff::default(),
             redial: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) },
+            reroute: Duration::from_secs(5),
             choice: Choice::default(),
             spread: Duration::from_millis(500),
             patience: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! What happens to gateways, in words for people, and how they are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 
 use super::gateways::{FindError, GatewayAddr};
 use crate::endpoint::{ConnectError, LinkError};
+use crate::id::ServerId;
 
 /// Something happened that the caller may want to know. Its text is a sentence that says at which gateway, what, and what is
 /// done next.
@@ -29,7 +31,7 @@ pub enum Event {
     /// The gateway gave notice that it drains. A client connects to another one; a server stays, for the clients that are left.
     #[error("gateway {0} drains: it takes no more clients, and will end its links")]
     Draining(GatewayAddr),
-    /// There is no link, or none any more.
+    /// There is no link, or none any more, or none of use.
     #[error("gateway {gateway}: {trouble}; it is tried again in {retry_in:?}")]
     Trouble {
         /// At which.
@@ -64,7 +66,7 @@ fn what_next(retry_in: Option<Duration>) -> String {
     }
 }
 
-/// Why there is no link to a gateway.
+/// Why there is no link to a gateway, or none of use.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Trouble {
     /// There was none.
@@ -73,6 +75,24 @@ pub enum Trouble {
     /// There was one, and it has ended.
     #[error("{}", without_advice(_0))]
     Link(LinkError),
+    /// There is none, since a server is linked to this gateway by another name: a second link would end the first.
+    #[error("it is the same as gateway {other}: both lead to {reached}; one name for each gateway is enough")]
+    SameAs {
+        /// The other name.
+        other: GatewayAddr,
+        /// Where both lead to.
+        reached: SocketAddr,
+    },
+    /// There is one, to a gateway that has refused a client a server for [`reroute`](super::FleetConfig::reroute): the client
+    /// connects to another gateway. What is open through this one goes on, and its end is that of the link.
+    #[error("it has refused server {0} for too long, and another gateway may know it")]
+    Refuses(ServerId),
+}
+
+impl From<ConnectError> for Trouble {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(Arc::new(error))
+    }
 }
 
 /// The holder of a single link is told to connect again. Here that is done for him.

@@ -30,8 +30,8 @@ const SHORTEST_EVERY: Duration = Duration::from_millis(100);
 /// nothing.
 ///
 /// It is kept in the usual spelling, so that one gateway does not count as two: a name in lower case, an IP address in its
-/// shortest form. A name and its IP address are two addresses all the same: who lists both is linked to that gateway twice,
-/// and of two servers with one ID a gateway keeps the last.
+/// shortest form. A name and its IP address are two all the same; a server finds out when it connects, and is linked to that
+/// gateway once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayAddr(Arc<str>);
 

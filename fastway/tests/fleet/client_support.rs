@@ -252,7 +252,10 @@ async fn serve(stream: MemoryStream, state: Arc<State>) {
                     });
                 }
                 ToGateway::Ping => drop(tell.send(ToEndpoint::Ping.encode().as_ref().to_vec())),
-                ToGateway::Close { conn: Some(conn) } => state.closed.lock().push(conn.get()),
+                ToGateway::Close { conn: Some(conn) } => {
+                    state.closed.lock().push(conn.get());
+                    let _ = tell.send(close(conn.get()));
+                }
                 // It does not know the question that comes with it.
                 ToGateway::Close { conn: None } => {}
             },

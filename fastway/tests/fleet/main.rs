@@ -8,6 +8,7 @@ mod client_closing;
 mod client_connecting;
 mod client_losing;
 mod client_renewing;
+mod client_rerouting;
 mod client_support;
 mod scripted;
 mod server_backoff;

@@ -111,6 +111,15 @@ impl Port {
         assert!(timeout(HOUR, self.listener.accept()).await.is_err(), "nobody connects any more");
     }
 
+    /// So many times, somebody connects and says nothing.
+    pub(crate) async fn expect_nobody_registers(&mut self, times: usize) {
+        for _ in 0..times {
+            let mut stream = timeout(HOUR, self.listener.accept()).await.expect("somebody connects").unwrap();
+            let _ = stream.write_all(&CHALLENGE).await;
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        }
+    }
+
     /// From here on, everybody who connects is hung up on; says when that was.
     pub(crate) async fn hang_up(&mut self, times: usize) -> Vec<Instant> {
         let mut tries = Vec::new();

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 
 use fastway::fleet::{FindError, Resolve};
+use fastway::net::{BindOptions, MemoryListener, MemoryStream, Network};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
@@ -64,6 +66,47 @@ async fn an_address_that_is_there_twice_is_connected_to_once() {
     let _a = at_a.let_in().await;
     at_a.expect_nobody().await;
     assert_eq!(server.status().len(), 1);
+}
+
+/// A network in which gateways also have names.
+#[derive(Clone)]
+struct Named(MemoryNetwork);
+
+impl Network for Named {
+    type Stream = MemoryStream;
+    type Listener = MemoryListener;
+
+    async fn bind(&self, addr: SocketAddr, options: BindOptions) -> io::Result<MemoryListener> {
+        self.0.bind(addr, options).await
+    }
+
+    async fn connect(&self, addr: &str) -> io::Result<MemoryStream> {
+        self.0.connect(if addr == "a.example:7020" { A } else { addr }).await
+    }
+}
+
+/// Otherwise each link would end the other, for ever.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_is_listed_by_two_names_is_linked_to_once() {
+    let network = MemoryNetwork::new();
+    let mut at_a = Port::bind(&network, A).await;
+    let gateways = list(["a.example:7020", A]);
+    let server = Server::start(Named(network), gateways, ServerId::new(9), b"key", config(1));
+    let mut events = server.events();
+    let link = at_a.let_in().await;
+    let (_, _, text) = next_trouble(&mut events, "a.example:7020").await;
+    let expected =
+        format!("gateway a.example:7020: it is the same as gateway {A}: both lead to {A}; one name");
+    assert!(text.starts_with(&expected), "{text}");
+    // The other name is tried again and again, and nobody registers by it.
+    at_a.expect_nobody_registers(20).await;
+    assert!(
+        states(&server).iter().any(|(addr, state)| addr == A && matches!(state, GatewayState::Connected(_)))
+    );
+    // When the link is lost, either name serves.
+    drop(link);
+    let _link = at_a.let_in().await;
+    at_a.expect_nobody_registers(5).await;
 }
 
 #[tokio::test(start_paused = true)]

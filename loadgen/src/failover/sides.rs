@@ -35,19 +35,10 @@ pub(super) fn start_clients<N: Network>(
 
 async fn client<N: Network>(plan: Arc<FailoverPlan>, number: usize, network: Counted<N>, book: Arc<Book>) {
     sleep(APART * number as u32).await;
-    let client = loop {
-        let Ok(gateways) = plan.public() else { return };
-        match Client::connect(network.clone(), gateways, plan.fleet_of(number)).await {
-            Ok(client) => break client,
-            Err(error) => book.trouble(error.to_string()),
-        }
-        if book.is_over() {
-            return;
-        }
-    };
-    let events = client.events();
+    let Ok(gateways) = plan.public() else { return };
+    let client = Client::start(network, gateways, plan.fleet_of(number));
     let mut tasks = JoinSet::new();
-    tasks.spawn(note_troubles(events, book.clone()));
+    tasks.spawn(note_troubles(client.events(), book.clone()));
     let first = number * plan.conns_per_client;
     for conn in first..first + plan.conns_per_client {
         let lane = Lane { number: conn, server: plan.server_of(conn), pace: plan.pace(), book: book.clone() };

@@ -87,6 +87,7 @@ impl FleetPlan {
                 ChoicePlan::RoundRobin => Choice::RoundRobin,
                 ChoicePlan::Nearest => Choice::Nearest,
             },
+            reroute: Duration::ZERO,
             spread: ms(self.spread_ms),
             patience: ms(self.patience_ms),
             seed: Some(seed),

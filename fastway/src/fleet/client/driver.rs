@@ -2,8 +2,9 @@
 //!
 //! A search goes from one gateway to the next until one takes the client; whom it turns to is [`super::health`]'s business.
 //! It begins at an instant that is drawn by lot, from [`FleetConfig::spread`](crate::fleet::FleetConfig::spread) after a loss, from
-//! the time that is left if the gateway drains. There are two links only in the latter case: the old one stays, with what
-//! was opened through it, until the gateway ends it.
+//! the time that is left if the gateway drains, from [`FleetConfig::reroute`](crate::fleet::FleetConfig::reroute) if it refuses a
+//! server. In the latter two cases there are two links for a time: the old one stays, with what was opened through it, until the
+//! gateway ends it, or until nothing is open through it any more.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -20,6 +21,16 @@ use crate::fleet::ended::Ended;
 use crate::fleet::gateways::{Found, Gateways};
 use crate::fleet::race::race;
 use crate::net::Network;
+
+/// Why another link is needed.
+enum Turn {
+    /// It has ended.
+    Lost,
+    /// The gateway said that it drains, and that it will have ended all links after so long.
+    Drains(Duration),
+    /// The gateway refuses a server.
+    Useless,
+}
 
 /// See the module. `draining` waits until the gateway says that it drains, and for how long it will keep the link.
 pub(super) struct Driver<N, D> {
@@ -74,22 +85,35 @@ where
                 Ok(link) => link,
                 Err(ended) => return ended,
             };
-            let lost = async {
-                self.shared.lost(link.serial).await;
-                None
-            };
-            if let Some(window) =
-                race(lost, async { Some((self.draining)(link.endpoint.clone()).await) }).await
-            {
-                self.shared.drains(&link);
-                // In the first half, since within the second the gateway ends links.
-                let wait = self.shared.draw(window / 2);
-                if timeout(wait, self.shared.lost(link.serial)).await.is_err() {
-                    continue;
+            let wait = match self.turn_of(&link).await {
+                Turn::Lost => self.shared.config.spread,
+                Turn::Useless => continue,
+                Turn::Drains(window) => {
+                    self.shared.drains(&link);
+                    // In the first half, since within the second the gateway ends links.
+                    let wait = self.shared.draw(window / 2);
+                    if timeout(wait, self.shared.lost(link.serial)).await.is_err() {
+                        continue;
+                    }
+                    self.shared.config.spread
                 }
-            }
-            sleep(self.shared.draw(self.shared.config.spread)).await;
+            };
+            sleep(self.shared.draw(wait)).await;
         }
+    }
+
+    /// Waits until another link is needed.
+    async fn turn_of(&self, link: &Linked) -> Turn {
+        let lost = async {
+            self.shared.lost(link.serial).await;
+            Turn::Lost
+        };
+        let useless = async {
+            self.shared.useless(link.serial).await;
+            Turn::Useless
+        };
+        let drains = async { Turn::Drains((self.draining)(link.endpoint.clone()).await) };
+        race(lost, race(drains, useless)).await
     }
 
     /// Until there is a link.
@@ -113,7 +137,13 @@ where
     fn tend(&self, link: &Linked) -> AbortOnDropHandle<()> {
         let (shared, link, accepted) = (self.shared.clone(), link.clone(), self.accepted.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
-            let end = race(link.endpoint.ended(), forward(&link.endpoint, &accepted)).await;
+            let leaving = async {
+                shared.replaced(link.serial).await;
+                link.endpoint.close_when_idle();
+                pending().await
+            };
+            let ending = race(link.endpoint.ended(), forward(&link.endpoint, &accepted));
+            let end = race(ending, leaving).await;
             shared.unlinked(link.serial, end);
         }))
     }

@@ -105,11 +105,12 @@ impl Health {
     /// Whom to try, in this order: those that did not fail lately; those whose wait is over, whoever failed last after the others;
     /// whoever's wait is over first.
     /// A gateway that drains comes only if there is nobody else: behind its address there may be others.
+    /// Nor does one that there is a link to already.
     pub(super) fn pick(&mut self, now: Instant, rng: &mut StdRng) -> Pick {
         let in_set = || self.gateways.iter().filter(|(_, record)| record.in_set);
-        let mut candidates: Vec<_> = in_set().filter(|(_, record)| !record.drains()).collect();
+        let mut candidates: Vec<_> = in_set().filter(|(_, record)| record.link.is_none()).collect();
         if candidates.is_empty() {
-            candidates = in_set().collect();
+            candidates = in_set().filter(|(_, record)| record.drains()).collect();
         }
         let Some(soonest) = candidates.iter().map(|(_, record)| record.waits_until(now)).min() else {
             return Pick::Nobody;
@@ -191,6 +192,17 @@ impl Health {
             record.failures = 0;
         }
         self.failed(gateway, trouble, now, rng)
+    }
+
+    /// This side has closed a link, which is nobody's failure.
+    pub(super) fn left(&mut self, gateway: &GatewayAddr, serial: u64) {
+        self.record(gateway).link.take_if(|link| link.serial == serial);
+    }
+
+    /// Whether another gateway can be turned to, which has not failed lately.
+    pub(super) fn has_another(&self, now: Instant) -> bool {
+        let is_fit = |record: &Record| record.in_set && record.link.is_none() && !record.failed_lately(now);
+        self.gateways.values().any(is_fit)
     }
 
     /// It had been well before: its link had lasted.

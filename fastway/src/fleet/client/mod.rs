@@ -40,7 +40,8 @@ use crate::net::Network;
 /// A game client's link to one of many gateways. A clone is another handle to the same client.
 ///
 /// When its gateway fails, it connects to another one. When its gateway says that it drains, it connects to another one
-/// first, and what was opened before goes on until the old one ends it. What was dialled is dialled again: see [`Conn`].
+/// first, and what was opened before goes on until the old one ends it. When its gateway refuses a server that others may know, it
+/// connects to one of those ([`FleetConfig::reroute`]). What was dialled is dialled again: see [`Conn`].
 ///
 /// How long it is without a link after a loss: until the loss is known (at once if the connection ends,
 /// [`FleetConfig::detection`] if the network is silent), then [`FleetConfig::spread`] at most, then one connect for each
@@ -72,7 +73,7 @@ impl Drop for Handle {
 }
 
 impl Client {
-    /// Connects to one of these gateways, trying one after the other.
+    /// Connects to one of these gateways, trying one after the other: [`start`](Self::start), then [`ready`](Self::ready).
     ///
     /// # Errors
     ///
@@ -83,22 +84,28 @@ impl Client {
         gateways: Gateways,
         config: FleetConfig,
     ) -> Result<Self, NoGateway> {
-        Self::connect_with(network, gateways, config, draining).await
+        let client = Self::start(network, gateways, config);
+        client.ready().await?;
+        Ok(client)
+    }
+
+    /// Begins to connect to one of these gateways, and returns at once. For those who want to hear of every try, by
+    /// [`events`](Self::events), and to do without a deadline.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start<N: Network>(network: N, gateways: Gateways, config: FleetConfig) -> Self {
+        Self::start_with(network, gateways, config, draining)
     }
 
     /// The same with another way to learn that a gateway drains.
-    pub(super) async fn connect_with<N, D, F>(
-        network: N,
-        gateways: Gateways,
-        config: FleetConfig,
-        draining: D,
-    ) -> Result<Self, NoGateway>
+    fn start_with<N, D, F>(network: N, gateways: Gateways, config: FleetConfig, draining: D) -> Self
     where
         N: Network,
         D: Fn(endpoint::Client) -> F + Send + Sync + 'static,
         F: Future<Output = Duration> + Send + 'static,
     {
-        let begun = Instant::now();
         let shared = Shared::new(config);
         let (forwarded, accepted) = mpsc::channel(1);
         let driver = Driver { shared: shared.clone(), network, accepted: forwarded, draining };
@@ -109,8 +116,20 @@ impl Client {
             }),
         };
         tokio::spawn(driver.run(gateways));
+        client
+    }
+
+    /// Waits until there is a link. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`NoGateway`] if there is none within [`FleetConfig::patience`]; at once if there can never be one. The client goes on
+    /// trying all the same, for as long as it is held.
+    pub async fn ready(&self) -> Result<(), NoGateway> {
+        let begun = Instant::now();
+        let shared = self.shared();
         match timeout(shared.config.patience, shared.link_after(None)).await {
-            Ok(Ok(_)) => Ok(client),
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(shared.no_gateway(begun.elapsed())),
         }
     }

@@ -94,7 +94,8 @@ async fn client(network: &MemoryNetwork, seed: u64, set: &[&str]) -> (Client, mp
     let set: Vec<_> = set.iter().map(|addr| (*addr).to_owned()).collect();
     say.send(vec![set[0].clone()]).unwrap();
     let gateways = Gateways::stream(futures_util::stream::poll_fn(move |cx| said.poll_recv(cx)));
-    let client = Client::connect_with(network.clone(), gateways, config, draining).await.unwrap();
+    let client = Client::start_with(network.clone(), gateways, config, draining);
+    client.ready().await.unwrap();
     say.send(set).unwrap();
     sleep(MS).await;
     (client, drain)

@@ -44,6 +44,14 @@ pub(super) struct Dialled {
     pub(super) link: u64,
 }
 
+/// Since when a gateway refuses a server that is dialled through it.
+#[derive(Clone, Copy, Debug)]
+struct Refusing {
+    link: u64,
+    /// When that has been enough.
+    until: Instant,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -82,6 +90,8 @@ struct State {
 #[derive(Debug)]
 struct Tended {
     linked: Linked,
+    /// Its gateway refuses a server: another one is looked for. It ends when nothing is open through it any more.
+    is_useless: bool,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -110,10 +120,12 @@ impl Shared {
     }
 
     /// Opens a virtual connection over the present link, or over the next one. Failing, it tries again, until
-    /// [`FleetConfig::patience`] is over. With `lost`, that link is out of the question.
+    /// [`FleetConfig::patience`] is over; and if that goes on for [`FleetConfig::reroute`], another gateway is looked for. With
+    /// `lost`, that link is out of the question.
     pub(super) async fn dial(&self, server: ServerId, lost: Option<u64>) -> Result<Dialled, NoConn> {
         let after = self.config.patience;
         let (mut lost, mut failures, mut last_error) = (lost, 0, None);
+        let mut refusing = None;
         let in_time = async {
             loop {
                 let Linked { serial, gateway, endpoint } = self.link_after(lost).await?;
@@ -127,6 +139,7 @@ impl Shared {
                     lost = Some(serial);
                 } else {
                     failures += 1;
+                    self.refused(server, serial, &mut refusing);
                     let wait = self.config.redial.after(failures, &mut self.state.lock().rng);
                     // Another gateway may know the server.
                     let _ = timeout(wait, self.link_after(Some(serial))).await;
@@ -140,6 +153,41 @@ impl Shared {
                 None => NoConn::NoLink { server, after },
             })
         })
+    }
+
+    /// A dial over this link has failed, not for the first time perhaps.
+    fn refused(&self, server: ServerId, link: u64, refusing: &mut Option<Refusing>) {
+        let reroute = self.config.reroute;
+        let now = Instant::now();
+        let since = refusing.filter(|refusing| refusing.link == link);
+        let until = since.map_or_else(|| now + reroute + self.draw(reroute), |refusing| refusing.until);
+        *refusing = Some(Refusing { link, until });
+        if now < until || reroute.is_zero() {
+            return;
+        }
+        let state = &mut *self.state.lock();
+        let is_present = state.present == Some(link);
+        let Some(tended) = state.links.get_mut(&link).filter(|_| is_present) else { return };
+        if tended.is_useless || !state.health.has_another(now) {
+            return;
+        }
+        tended.is_useless = true;
+        let gateway = tended.linked.gateway.clone();
+        let trouble = Trouble::Refuses(server);
+        let retry_in = state.health.failed(&gateway, trouble.clone(), now, &mut state.rng);
+        self.reporter.tell(Event::Trouble { gateway, trouble, retry_in });
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until this link is of no use to somebody who dials.
+    pub(super) async fn useless(&self, serial: u64) {
+        self.until(|state| state.links.get(&serial)?.is_useless.then_some(())).await;
+    }
+
+    /// Waits until there is another link in the place of a useless one.
+    pub(super) async fn replaced(&self, serial: u64) {
+        self.useless(serial).await;
+        let _ = self.link_after(Some(serial)).await;
     }
 
     /// The present link, as soon as there is one that is newer than that.
@@ -237,7 +285,7 @@ impl Shared {
 
     /// There was no link.
     pub(super) fn not_connected(&self, gateway: GatewayAddr, error: ConnectError) {
-        let trouble = Trouble::Connect(Arc::new(error));
+        let trouble = Trouble::from(error);
         let retry_in = {
             let state = &mut *self.state.lock();
             state.health.failed(&gateway, trouble.clone(), Instant::now(), &mut state.rng)
@@ -258,7 +306,7 @@ impl Shared {
         state.last_serial += 1;
         let linked = Linked { serial: state.last_serial, gateway, endpoint };
         state.health.connected(&linked.gateway, linked.serial, took, Instant::now());
-        let tended = Tended { linked: linked.clone(), _task: task(&linked) };
+        let tended = Tended { linked: linked.clone(), is_useless: false, _task: task(&linked) };
         state.links.insert(linked.serial, tended);
         state.present = Some(linked.serial);
         drop(state);
@@ -275,9 +323,11 @@ impl Shared {
     /// A link has ended.
     pub(super) fn unlinked(&self, serial: u64, end: LinkError) {
         let state = &mut *self.state.lock();
-        let Some(Tended { linked, _task }) = state.links.remove(&serial) else { return };
+        let Some(Tended { linked, _task, .. }) = state.links.remove(&serial) else { return };
         state.news += 1;
-        if !matches!(end, LinkError::ClosedHere) {
+        if matches!(end, LinkError::ClosedHere) {
+            state.health.left(&linked.gateway, serial);
+        } else {
             let trouble = Trouble::Link(end);
             let now = Instant::now();
             let gateway = linked.gateway;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::pin::pin;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(super) struct Member {
     task: CancellationToken,
     /// It is in the set. If not, there is a link.
     listed: bool,
+    /// Where its address has led to, as long as there is a link, or about to be one.
+    reached: Option<SocketAddr>,
     link: Option<endpoint::Server>,
     state: GatewayState,
     failures: u32,
@@ -234,6 +237,7 @@ impl Members {
         let member = Member {
             task: task.clone(),
             listed: true,
+            reached: None,
             link: None,
             state: GatewayState::Connecting,
             failures: 0,
@@ -288,6 +292,17 @@ impl Members {
         }
     }
 
+    /// Its address has led to this one, as another one's may have.
+    pub(super) fn reach(&mut self, gateway: &GatewayAddr, reached: SocketAddr) -> Result<(), Trouble> {
+        if let Some((other, _)) = self.all.iter().find(|(_, member)| member.reached == Some(reached)) {
+            return Err(Trouble::SameAs { other: other.clone(), reached });
+        }
+        if let Some(member) = self.all.get_mut(gateway) {
+            member.reached = Some(reached);
+        }
+        Ok(())
+    }
+
     /// `false`: the link is not wanted any more.
     pub(super) fn connected(
         &mut self,
@@ -323,7 +338,7 @@ impl Members {
         let longest_wait = self.longest_wait;
         let Some(member) = self.of_task(gateway, task) else { return Failed::NobodysBusiness };
         let was_well = member.has_lasted(longest_wait);
-        member.link = None;
+        (member.link, member.reached) = (None, None);
         if !member.listed {
             self.all.remove(gateway);
             return Failed::HadLeft;

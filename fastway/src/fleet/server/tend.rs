@@ -58,14 +58,14 @@ impl<N: Network> Tending<N> {
         let Shared { id, key, of_a_link, .. } = &*self.shared;
         let begun = Instant::now();
         let addr = self.gateway.as_str();
-        let link = endpoint::Server::connect(&self.network, addr, *id, key, of_a_link.clone())
-            .await
-            .map_err(connect_trouble)?;
+        let is_new = |reached| self.shared.lock().reach(&self.gateway, reached);
+        let link =
+            endpoint::Server::connect_where(&self.network, addr, *id, key, of_a_link.clone(), is_new).await?;
         let after = of_a_link.connect_timeout;
         match timeout_at(begun + after, link.let_in()).await {
             Ok(Ok(())) => Ok((link, begun.elapsed())),
             Ok(Err(error)) => Err(Trouble::Link(error)),
-            Err(_) => Err(connect_trouble(ConnectError::Timeout { addr: addr.to_owned(), after })),
+            Err(_) => Err(ConnectError::Timeout { addr: addr.to_owned(), after }.into()),
         }
     }
 
@@ -120,8 +120,4 @@ impl<N: Network> Tending<N> {
             Failed::NobodysBusiness => None,
         }
     }
-}
-
-fn connect_trouble(error: ConnectError) -> Trouble {
-    Trouble::Connect(Arc::new(error))
 }
