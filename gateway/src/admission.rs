@@ -60,6 +60,11 @@ impl Admission {
         }
     }
 
+    /// Whether clients have to wait for each other.
+    pub(crate) fn has_pace(&self) -> bool {
+        self.rules.lock().pace.is_some()
+    }
+
     /// Whether this is a proxy that will say who the client is.
     pub(crate) fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
         is_in(&self.rules.lock().proxies, peer)

@@ -86,6 +86,11 @@ impl<S: Stream> Acceptor<S> {
             Ok(stream) => {
                 self.backoff = MIN_BACKOFF;
                 if self.side == Side::Client {
+                    // Who has waited for too long comes again, behind the others. If those who have gone had turns as well, nobody
+                    // would be served in time any more.
+                    if shared.admission.has_pace() && stream.is_abandoned() {
+                        return;
+                    }
                     // Not when it drains: the port has to be closed, and nobody comes after them.
                     shared.draining.run_until_cancelled(shared.admission.pace()).await;
                 }

@@ -151,6 +151,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn silence(&self) -> Option<Silence> {
         None
     }
+
+    /// Whether the peer has closed the connection, or its half of it, while bytes of it may still wait to be read. `false` also if the
+    /// network cannot tell.
+    fn is_abandoned(&self) -> bool {
+        false
+    }
 }
 
 /// How long [`close_in_order`] waits for the peer's end after its own.

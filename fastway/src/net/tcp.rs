@@ -128,6 +128,11 @@ impl Stream for TcpNetStream {
     fn silence(&self) -> Option<Silence> {
         super::tcp_info::silence(&self.0)
     }
+
+    #[cfg(target_os = "linux")]
+    fn is_abandoned(&self) -> bool {
+        super::tcp_info::is_abandoned(&self.0)
+    }
 }
 
 /// Three questions at the end of the timeout, which are all that an idle connection costs: for 5 s, after 2, 3 and 4 s.

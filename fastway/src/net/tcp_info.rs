@@ -1,4 +1,4 @@
-//! What Linux knows of a TCP connection (`TCP_INFO`), as far as it says whether the peer is alive.
+//! What Linux knows of a TCP connection (`TCP_INFO`), as far as it says whether the peer is there, and alive.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -44,6 +44,13 @@ pub struct Info {
 }
 
 sockopt_impl!(TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, Info);
+
+/// The state of a connection that is open both ways (`TCP_ESTABLISHED`).
+const ESTABLISHED: u8 = 1;
+
+pub(super) fn is_abandoned(socket: &impl AsFd) -> bool {
+    getsockopt(socket, TcpInfo).is_ok_and(|info| info.state != ESTABLISHED)
+}
 
 pub(super) fn silence(socket: &impl AsFd) -> Option<Silence> {
     let info = getsockopt(socket, TcpInfo).ok()?;

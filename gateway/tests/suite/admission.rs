@@ -77,6 +77,21 @@ async fn clients_above_the_rate_wait() {
     assert_eq!(seconds.last(), Some(&3));
 }
 
+/// Otherwise clients that give up after some seconds, and come again, keep each other from ever being served.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn those_who_have_given_up_waiting_have_no_turn() {
+    let gateway = TestGateway::start(config_with(|config| config.client.accept_rate = 2)).await;
+    for _ in 0..60 {
+        drop(TcpStream::connect(gateway.client_addr).await.unwrap());
+    }
+    let begun = Instant::now();
+    let mut client = gateway.client().await;
+    client.send(wire::ping()).await;
+    client.expect(wire::ping()).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "30 s would be needed for all: {:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn servers_come_from_where_they_may() {
     let allow = |nets: &str| nets.split(',').map(|net| net.parse().unwrap()).collect();

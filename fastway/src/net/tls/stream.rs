@@ -285,6 +285,10 @@ impl<S: Stream> Stream for TlsStream<S> {
     fn silence(&self) -> Option<Silence> {
         self.io.silence()
     }
+
+    fn is_abandoned(&self) -> bool {
+        self.io.is_abandoned()
+    }
 }
 
 impl<S: Stream> AsyncRead for TlsStream<S> {
