@@ -29,6 +29,10 @@ use crate::reader::{Flow, FrameReader, Progress, ReadError, with_scratch};
 const READS_PER_TURN: usize = 4;
 const WRITES_PER_TURN: usize = 16;
 
+/// A look at the gateway's silence that comes late by this part of the time that it may last says nothing of the gateway: this
+/// machine was asleep, or the program was stopped, and what came meanwhile is not read yet.
+const LATE: u32 = 4;
+
 /// Memory that a link keeps for what may be sent.
 const SPARE_BYTES: usize = 64 * 1024;
 
@@ -197,8 +201,8 @@ impl<S: Stream> Driver<S> {
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
         while self.alarm.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if self.keepalive_at.is_some_and(|at| now >= at) {
-                self.keepalive_at = self.look_at_the_silence(now)?;
+            if let Some(at) = self.keepalive_at.filter(|at| now >= *at) {
+                self.keepalive_at = self.look_at_the_silence(at, now)?;
             }
             if self.look_at.is_some_and(|at| now >= at) {
                 self.look_at = self.look_for_life(now)?;
@@ -211,10 +215,12 @@ impl<S: Stream> Driver<S> {
         Ok(())
     }
 
-    /// When to look again.
-    fn look_at_the_silence(&mut self, now: Instant) -> Result<Option<Instant>, LinkError> {
-        if self.reader.is_held() {
-            // It is this end that does not listen. A sign of life is due all the same.
+    /// When to look again, after a look that was to be at `at`.
+    fn look_at_the_silence(&mut self, at: Instant, now: Instant) -> Result<Option<Instant>, LinkError> {
+        let patience = self.desk.link.config.keepalive.idle_timeout;
+        let stood_still = !patience.is_zero() && now - at > patience / LATE;
+        if self.reader.is_held() || stood_still {
+            // It is this end that does not listen, or has not. A sign of life is due all the same.
             if !self.desk.link.config.keepalive.ping_interval.is_zero() {
                 self.desk.ping();
             }

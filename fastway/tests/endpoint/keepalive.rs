@@ -32,6 +32,27 @@ async fn a_silent_gateway_is_pinged_and_then_given_up() {
     assert!(matches!(client.dial(ServerId::new(1)).await, Err(DialError::Link(LinkError::Silent(_)))));
 }
 
+/// A laptop that was closed, a program in a debugger: what the gateway said meanwhile may not be read yet, and it was not asked.
+#[tokio::test(start_paused = true)]
+async fn who_has_stood_still_asks_before_it_gives_the_gateway_up() {
+    let (mut script, client) = Script::with_client(EndpointConfig::default()).await;
+    for _ in 0..3 {
+        tokio::time::advance(SECOND * 600).await;
+        script.expect(ping()).await;
+        script.say(ToEndpoint::Ping).await;
+        assert!(timeout(SECOND * 20, client.ended()).await.is_err());
+    }
+    tokio::time::advance(SECOND * 600).await;
+    let begun = Instant::now();
+    script.expect(ping()).await;
+    let end = client.ended().await;
+    assert!(
+        matches!(end, LinkError::Silent(_)) && begun.elapsed().as_secs() == 60,
+        "{end} {:?}",
+        begun.elapsed()
+    );
+}
+
 /// Second generation: the endpoint pings, the gateway echoes, and the echo is not answered.
 #[tokio::test(start_paused = true)]
 async fn the_echo_of_a_ping_is_not_answered() {
