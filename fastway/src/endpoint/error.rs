@@ -48,8 +48,8 @@ pub enum LinkError {
     ClosedHere,
     /// The gateway closed it.
     #[error(
-        "the gateway closed the link: it stops, or this endpoint read too slowly, or another server registered with \
-         the same ID; connect again"
+        "the gateway closed the link: it stops or drains, or this endpoint read too slowly, or, if it is a server, another one \
+         registered by the same ID; connect again"
     )]
     ClosedByGateway,
     /// The gateway closed a server's link before it had said anything.
@@ -63,7 +63,8 @@ pub enum LinkError {
     Failed(Arc<io::Error>),
     /// The gateway sent a frame that cannot be.
     #[error(
-        "the other end is not a gateway that this library understands: {0}; compare the packet size limits"
+        "the other end is not a gateway that this library understands: {0}; compare the packet size limits, and the ports: \
+         clients use the public one"
     )]
     Frame(#[from] FrameError),
     /// The gateway sent a command that cannot be.

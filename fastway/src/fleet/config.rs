@@ -55,7 +55,8 @@ pub enum Choice {
     Random,
     /// One after the other, in the order of their addresses, beginning anywhere.
     RoundRobin,
-    /// The one that was connected to in the shortest time; those that were never tried come first.
+    /// The one that was connected to in the shortest time. As long as that is not known of any, up to eight are connected to at
+    /// once: the first to answer is taken, the others are left again as soon as they have been measured.
     Nearest,
 }
 

@@ -21,7 +21,7 @@ pub enum Event {
     #[error("gateway {0} is not in the set any more: it is not connected to again")]
     Gone(GatewayAddr),
     /// There is a link.
-    #[error("connected to gateway {gateway} in {took:?}")]
+    #[error("connected to gateway {gateway} in {took:.1?}")]
     Connected {
         /// To which.
         gateway: GatewayAddr,
@@ -32,7 +32,7 @@ pub enum Event {
     #[error("gateway {0} drains: it takes no more clients, and will end its links")]
     Draining(GatewayAddr),
     /// There is no link, or none any more, or none of use.
-    #[error("gateway {gateway}: {trouble}; it is tried again in {retry_in:?}")]
+    #[error("gateway {gateway}: {trouble}; it is tried again in {retry_in:.1?}, at the earliest")]
     Trouble {
         /// At which.
         gateway: GatewayAddr,
@@ -70,7 +70,7 @@ fn what_next(retry_in: Option<Duration>) -> String {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Trouble {
     /// There was none.
-    #[error("{0}")]
+    #[error("{}", why(_0))]
     Connect(Arc<ConnectError>),
     /// There was one, and it has ended.
     #[error("{}", without_advice(_0))]
@@ -92,6 +92,19 @@ pub enum Trouble {
 impl From<ConnectError> for Trouble {
     fn from(error: ConnectError) -> Self {
         Self::Connect(Arc::new(error))
+    }
+}
+
+/// Which gateway it is, and that it is tried again, is said around it.
+fn why(error: &ConnectError) -> String {
+    match error {
+        ConnectError::Network { error, .. } => format!("cannot connect: {error}"),
+        ConnectError::Timeout { after, .. } => {
+            format!("no answer within {after:?}; it may be the wrong port, or only one end may use TLS")
+        }
+        ConnectError::Handshake { error, .. } => {
+            format!("the handshake broke off: {error}; servers connect to a gateway's internal port")
+        }
     }
 }
 

@@ -123,14 +123,23 @@ pub trait Resolve: Send + Sync + 'static {
     fn resolve(&self, name: &str) -> impl Future<Output = io::Result<Vec<String>>> + Send;
 }
 
-/// The operating system's resolver: A and AAAA records, and what is in `/etc/hosts`. Names are `HOST:PORT`.
+/// The operating system's resolver: A or AAAA records, and what is in `/etc/hosts`. Names are `HOST:PORT`.
+///
+/// Of a name that has addresses of both families it gives those of the family that the system would try first (RFC 6724): a gateway
+/// that has two addresses would count as two, and a server's link to the one would end that to the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<String>> {
-        Ok(lookup_host(name).await?.map(|addr| addr.to_string()).collect())
+        Ok(of_one_family(lookup_host(name).await?).map(|addr| addr.to_string()).collect())
     }
+}
+
+fn of_one_family(addrs: impl Iterator<Item = SocketAddr>) -> impl Iterator<Item = SocketAddr> {
+    let mut addrs = addrs.peekable();
+    let is_ipv4 = addrs.peek().is_some_and(SocketAddr::is_ipv4);
+    addrs.filter(move |addr| addr.is_ipv4() == is_ipv4)
 }
 
 /// What is known about the set at one time.
@@ -301,6 +310,17 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_gateway_with_addresses_of_both_families_counts_once() {
+        let of = |addrs: &[&str]| {
+            let addrs = addrs.iter().map(|addr| addr.parse::<SocketAddr>().unwrap());
+            of_one_family(addrs).map(|addr| addr.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["[fd00::1]:1", "[fd00::2]:1", "10.0.0.1:1"]), ["[fd00::1]:1", "[fd00::2]:1"]);
+        assert_eq!(of(&["10.0.0.1:1", "[fd00::1]:1", "10.0.0.2:1"]), ["10.0.0.1:1", "10.0.0.2:1"]);
+        assert!(of(&[]).is_empty());
     }
 
     #[test]

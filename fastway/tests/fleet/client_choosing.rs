@@ -1,6 +1,6 @@
 //! Which gateway it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::client_support::*;
 
@@ -62,23 +62,40 @@ async fn the_nearest_is_the_one_that_was_connected_to_in_the_shortest_time() {
     }
     let config = FleetConfig { choice: Choice::Nearest, ..seeded(1) };
     let client = Client::connect(net.clone(), list(&addrs), config).await.unwrap();
-    // Those that were never tried come first, so three links measure all of them; the fourth knows.
-    let mut lost = String::new();
-    for round in 0..6 {
-        sleep(60 * SECOND).await;
-        let present = gateway(&client).unwrap();
-        if round >= 3 {
-            assert_eq!(present, if lost == B { C } else { B }, "round {round}");
-        }
-        let at = addrs.iter().position(|addr| *addr == present).unwrap();
-        gateways.remove(at).kill().await;
-        gateways.insert(at, Gateway::start(&net, addrs[at]).await);
-        lost = present;
-    }
+    // All three are measured, and left again but for the nearest.
+    sleep(SECOND).await;
+    let present: Vec<_> = gateways.iter().map(Gateway::clients).collect();
+    assert_eq!((gateway(&client).as_deref(), present), (Some(B), vec![0, 1, 0]));
     let measured: Vec<_> =
         client.status().iter().map(|status| status.connect_time.unwrap().as_millis()).collect();
     assert_eq!(measured, [30, 10, 20]);
-    assert_eq!(net.tried()[..3].iter().collect::<BTreeSet<_>>().len(), 3, "{:?}", net.tried());
+    // From then on each is one connect away.
+    gateways.remove(1).kill().await;
+    linked_to(&client, C).await;
+    gateways.remove(1).kill().await;
+    linked_to(&client, A).await;
+    assert_eq!(net.tries().len(), 5, "{:?}", net.tries());
+}
+
+/// One that takes long, or is not there, keeps nobody waiting.
+#[tokio::test(start_paused = true)]
+async fn while_they_are_measured_the_first_to_answer_serves() {
+    let net = Net::default();
+    let (b, _c) = (Gateway::start(&net, B).await, Gateway::start(&net, C).await);
+    net.swallow(A);
+    net.delay(B, SECOND);
+    net.delay(C, 2 * SECOND);
+    let config = FleetConfig { choice: Choice::Nearest, ..seeded(1) };
+    let client = Client::connect(net.clone(), list(&[A, B, C]), config).await.unwrap();
+    assert_eq!(gateway(&client).as_deref(), Some(B));
+    // It is lost before the others are measured, so that begins anew.
+    b.kill().await;
+    linked_to(&client, C).await;
+    sleep(10 * SECOND).await;
+    let times: Vec<_> = client.status().into_iter().map(|status| status.connect_time).collect();
+    assert_eq!(times, [None, Some(SECOND), Some(2 * SECOND)]);
+    let states: Vec<_> = client.status().into_iter().map(|status| status.state).collect();
+    assert!(!states.contains(&GatewayState::Connecting), "{states:?}");
 }
 
 /// One that failed a moment ago would cost a client its connect timeout, so it is not even looked at.

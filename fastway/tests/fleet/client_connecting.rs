@@ -15,7 +15,7 @@ async fn if_all_refuse_each_is_named_with_what_it_said_when_patience_is_over() {
     assert_eq!(begun.elapsed(), 12 * SECOND);
     let text = error.to_string();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[0], "none of 3 gateways could be connected to in 12s");
+    assert_eq!(lines[0], "none of 3 gateways could be connected to in 12.0s");
     for (line, addr) in lines[1..].iter().zip([A, B, C]) {
         assert!(line.starts_with(&format!("  {addr}: cannot connect")) && line.contains("refused"), "{text}");
     }
@@ -70,7 +70,7 @@ async fn patience_also_ends_a_try_under_way() {
     assert_eq!(begun.elapsed(), 2 * SECOND);
     assert_eq!(
         error.to_string(),
-        format!("none of 1 gateways could be connected to in 2s\n  {A}: no answer yet")
+        format!("none of 1 gateways could be connected to in 2.0s\n  {A}: no answer yet")
     );
 }
 

@@ -173,9 +173,9 @@ async fn gateways_come_and_go() {
     }
     let expected = [
         format!("gateway {A} is in the set"),
-        format!("connected to gateway {A} in 0ns"),
+        format!("connected to gateway {A} in 0.0ns"),
         format!("gateway {B} is in the set"),
-        format!("connected to gateway {B} in 0ns"),
+        format!("connected to gateway {B} in 0.0ns"),
         "\"nonsense\" is not the address of a gateway: it needs a host and a port, such as gateway.example:7020; what was \
          known before stays, until the stream says something else"
             .to_owned(),

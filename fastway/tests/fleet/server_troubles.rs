@@ -17,7 +17,7 @@ async fn gateways_that_all_refuse_are_named_and_tried_until_one_is_there() {
         assert!(matches!(trouble, Trouble::Connect(_)));
         assert!(text.starts_with(&format!("gateway {addr}: cannot connect")), "{text}");
         assert!(
-            text.contains("refused") && text.ends_with(&format!("it is tried again in {retry_in:?}")),
+            text.contains("refused") && text.contains(&format!("it is tried again in {retry_in:.1?}, at")),
             "{text}"
         );
     }

@@ -1,9 +1,9 @@
-//! Which of several gateways is the next. Pure.
+//! Which of several gateways is the next, or which are to be tried side by side. Pure.
 
 use std::time::Duration;
 
-use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rand::seq::index::sample;
 
 use crate::fleet::config::Choice;
 use crate::fleet::gateways::GatewayAddr;
@@ -16,36 +16,43 @@ pub(super) struct Candidate<'a> {
     pub(super) connect_time: Option<Duration>,
 }
 
+/// So many are tried side by side at most.
+const SIDE_BY_SIDE: usize = 8;
+
 impl Choice {
-    /// One of `candidates`, which are sorted by address and not empty. `last` was chosen before.
+    /// Some of `candidates`, which are sorted by address and not empty: the first of them to answer is taken. `last` was chosen
+    /// before.
     pub(super) fn of<'a>(
         self,
         candidates: &[Candidate<'a>],
         last: Option<&GatewayAddr>,
         rng: &mut StdRng,
-    ) -> &'a GatewayAddr {
+    ) -> Vec<&'a GatewayAddr> {
         match self {
-            Self::Random => any(candidates, rng),
+            Self::Random => any(candidates, 1, rng),
             Self::RoundRobin => match last {
-                None => any(candidates, rng),
+                None => any(candidates, 1, rng),
                 Some(last) => {
                     let after = candidates.iter().find(|candidate| candidate.gateway > last);
-                    after.unwrap_or(&candidates[0]).gateway
+                    vec![after.unwrap_or(&candidates[0]).gateway]
                 }
             },
-            Self::Nearest => {
-                // Nothing is less than something. Among equals it is by lot: many clients begin with the same list.
-                let least = candidates.iter().map(|candidate| candidate.connect_time).min().flatten();
-                let nearest: Vec<_> =
-                    candidates.iter().filter(|candidate| candidate.connect_time == least).cloned().collect();
-                any(&nearest, rng)
-            }
+            Self::Nearest => match candidates.iter().filter_map(|candidate| candidate.connect_time).min() {
+                None => any(candidates, SIDE_BY_SIDE, rng),
+                // Among equals it is by lot: many clients begin with the same list.
+                least => {
+                    let nearest = candidates.iter().filter(|candidate| candidate.connect_time == least);
+                    any(&nearest.cloned().collect::<Vec<_>>(), 1, rng)
+                }
+            },
         }
     }
 }
 
-fn any<'a>(candidates: &[Candidate<'a>], rng: &mut StdRng) -> &'a GatewayAddr {
-    candidates[rng.random_range(0..candidates.len())].gateway
+/// So many, if there are so many.
+fn any<'a>(candidates: &[Candidate<'a>], count: usize, rng: &mut StdRng) -> Vec<&'a GatewayAddr> {
+    let count = count.min(candidates.len());
+    sample(rng, candidates.len(), count).iter().map(|place| candidates[place].gateway).collect()
 }
 
 #[cfg(test)]
@@ -71,8 +78,9 @@ mod tests {
         let mut counts = [0; 3];
         for seed in 0..1000 {
             let last = last.map(|at| &addrs[at]);
-            let gateway = choice.of(&candidates, last, &mut StdRng::seed_from_u64(seed));
-            counts[addrs.iter().position(|addr| addr == gateway).unwrap()] += 1;
+            for gateway in choice.of(&candidates, last, &mut StdRng::seed_from_u64(seed)) {
+                counts[addrs.iter().position(|addr| addr == gateway).unwrap()] += 1;
+            }
         }
         counts
     }
@@ -97,10 +105,22 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_is_the_quickest_once_all_were_tried() {
+    fn the_nearest_is_the_quickest_that_is_known_and_without_any_all_are_tried() {
         assert_eq!(chosen(Choice::Nearest, [Some(3), Some(1), Some(2)], None), [0, 1000, 0]);
-        assert_eq!(chosen(Choice::Nearest, [Some(3), None, Some(2)], None), [0, 1000, 0]);
-        let [first, second, third] = chosen(Choice::Nearest, [None, Some(1), None], None);
-        assert!(is_even(&[first, third]) && second == 0, "{first} {second} {third}");
+        assert_eq!(chosen(Choice::Nearest, [Some(3), None, Some(2)], None), [0, 0, 1000]);
+        assert_eq!(chosen(Choice::Nearest, [None; 3], None), [1000; 3]);
+        let [first, second, third] = chosen(Choice::Nearest, [Some(2), Some(1), Some(1)], None);
+        assert!(is_even(&[second, third]) && first == 0, "{first} {second} {third}");
+    }
+
+    #[test]
+    fn not_too_many_are_tried_side_by_side() {
+        let addrs: Vec<_> = (10..40).map(|port| GatewayAddr::new(&format!("a:{port}")).unwrap()).collect();
+        let candidates: Vec<_> =
+            addrs.iter().map(|gateway| Candidate { gateway, connect_time: None }).collect();
+        let mut chosen = Choice::Nearest.of(&candidates, None, &mut StdRng::seed_from_u64(1));
+        chosen.sort_unstable();
+        chosen.dedup();
+        assert_eq!(chosen.len(), SIDE_BY_SIDE);
     }
 }

@@ -12,15 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::shared::{Linked, Shared};
-use crate::endpoint::{self, LinkError, VirtualConn};
+use crate::endpoint::{self, ConnectError, EndpointConfig, LinkError, VirtualConn};
 use crate::fleet::ended::Ended;
-use crate::fleet::gateways::{Found, Gateways};
+use crate::fleet::gateways::{Found, GatewayAddr, Gateways};
 use crate::fleet::race::race;
 use crate::net::Network;
+
+/// One gateway, and the link to it with how long it took.
+type Tried = (GatewayAddr, Result<(endpoint::Client, Duration), ConnectError>);
 
 /// Why another link is needed.
 enum Turn {
@@ -81,11 +85,12 @@ where
 
     async fn keep_a_link(&self) -> Ended {
         loop {
-            let link = match self.search().await {
-                Ok(link) => link,
+            let (link, others) = match self.search().await {
+                Ok(found) => found,
                 Err(ended) => return ended,
             };
-            let wait = match self.turn_of(&link).await {
+            let turn = race(self.turn_of(&link), async { match self.measure(others).await {} });
+            let wait = match turn.await {
                 Turn::Lost => self.shared.config.spread,
                 Turn::Useless => continue,
                 Turn::Drains(window) => {
@@ -116,21 +121,34 @@ where
         race(lost, race(drains, useless)).await
     }
 
-    /// Until there is a link.
-    async fn search(&self) -> Result<Linked, Ended> {
+    /// Until there is a link. Others may still be being connected to.
+    async fn search(&self) -> Result<(Linked, JoinSet<Tried>), Ended> {
         loop {
-            let gateway = self.shared.next_gateway().await?;
-            let begun = Instant::now();
-            let config = self.shared.config.of_a_link();
-            match endpoint::Client::connect(&self.network, gateway.as_str(), config).await {
-                Ok(endpoint) => {
-                    return Ok(self
-                        .shared
-                        .connected(gateway, endpoint, begun.elapsed(), |link| self.tend(link)));
+            let mut tries = JoinSet::new();
+            for gateway in self.shared.next_gateways().await? {
+                tries.spawn(connect(self.network.clone(), gateway, self.shared.config.of_a_link()));
+            }
+            while let Some(Ok((gateway, tried))) = tries.join_next().await {
+                match tried {
+                    Ok((endpoint, took)) => {
+                        let tend = |link: &Linked| self.tend(link);
+                        return Ok((self.shared.connected(gateway, endpoint, took, tend), tries));
+                    }
+                    Err(error) => self.shared.not_connected(gateway, error),
                 }
+            }
+        }
+    }
+
+    /// Where there is a link already, others are connected to for as long as it takes to know how near they are.
+    async fn measure(&self, mut others: JoinSet<Tried>) -> Infallible {
+        while let Some(Ok((gateway, tried))) = others.join_next().await {
+            match tried {
+                Ok((_, took)) => self.shared.measured(&gateway, took),
                 Err(error) => self.shared.not_connected(gateway, error),
             }
         }
+        pending().await
     }
 
     /// Looks after a link until it ends.
@@ -147,6 +165,12 @@ where
             shared.unlinked(link.serial, end);
         }))
     }
+}
+
+async fn connect<N: Network>(network: N, gateway: GatewayAddr, config: EndpointConfig) -> Tried {
+    let begun = Instant::now();
+    let connected = endpoint::Client::connect(&network, gateway.as_str(), config).await;
+    (gateway, connected.map(|endpoint| (endpoint, begun.elapsed())))
 }
 
 /// Hands on what servers open. When nobody can accept it any more, it is closed.

@@ -33,7 +33,7 @@ impl fmt::Display for NoGateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tried.len() {
             0 => write!(f, "there is no gateway to connect to")?,
-            count => write!(f, "none of {count} gateways could be connected to in {:?}", self.after)?,
+            count => write!(f, "none of {count} gateways could be connected to in {:.1?}", self.after)?,
         }
         for Tried { gateway, trouble } in &self.tried {
             match trouble {

@@ -64,8 +64,8 @@ struct Failed {
 /// What a client that needs a gateway should do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pick {
-    /// Connect to this one now.
-    Try(GatewayAddr),
+    /// Connect to these now, side by side; the first to answer is enough.
+    Try(Vec<GatewayAddr>),
     /// All have failed just now: pick again then.
     Wait(Instant),
     /// Nobody is in the set.
@@ -133,18 +133,27 @@ impl Health {
             .into_iter()
             .map(|(gateway, record)| Candidate { gateway, connect_time: record.connect_time })
             .collect();
-        let gateway = self.choice.of(&candidates, self.last.as_ref(), rng).clone();
-        self.last = Some(gateway.clone());
-        self.record(&gateway).connecting = true;
-        Pick::Try(gateway)
+        let picked: Vec<_> =
+            self.choice.of(&candidates, self.last.as_ref(), rng).into_iter().cloned().collect();
+        self.last = picked.last().cloned();
+        for (gateway, record) in &mut self.gateways {
+            // Whoever was being connected to until now is not any more.
+            record.connecting = picked.contains(gateway);
+        }
+        Pick::Try(picked)
     }
 
     /// There is a link. Whether the gateway is well is seen when it has lasted.
     pub(super) fn connected(&mut self, gateway: &GatewayAddr, serial: u64, took: Duration, now: Instant) {
+        self.measured(gateway, took);
+        self.record(gateway).link = Some(Link { serial, since: now, drains: false });
+    }
+
+    /// There could have been a link, after so long.
+    pub(super) fn measured(&mut self, gateway: &GatewayAddr, took: Duration) {
         let record = self.record(gateway);
         record.connecting = false;
         record.connect_time = Some(took);
-        record.link = Some(Link { serial, since: now, drains: false });
     }
 
     /// There is none. Returns how long the gateway waits.
@@ -329,7 +338,7 @@ mod tests {
     }
 
     fn a_try(name: &str) -> Pick {
-        Pick::Try(addr(name))
+        Pick::Try(vec![addr(name)])
     }
 
     #[test]

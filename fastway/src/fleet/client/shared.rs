@@ -260,13 +260,13 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// The gateway to connect to, as soon as there is one.
-    pub(super) async fn next_gateway(&self) -> Result<GatewayAddr, Ended> {
+    /// The gateways to connect to side by side, as soon as there is one.
+    pub(super) async fn next_gateways(&self) -> Result<Vec<GatewayAddr>, Ended> {
         loop {
             let (until, seen) = {
                 let state = &mut *self.state.lock();
                 match state.health.pick(Instant::now(), &mut state.rng) {
-                    Pick::Try(gateway) => return Ok(gateway),
+                    Pick::Try(gateways) => return Ok(gateways),
                     // One that drains may still serve.
                     Pick::Nobody if state.set_is_final && state.links.is_empty() => {
                         return Err(Ended::NoGateways);
@@ -291,6 +291,11 @@ impl Shared {
             state.health.failed(&gateway, trouble.clone(), Instant::now(), &mut state.rng)
         };
         self.reporter.tell(Event::Trouble { gateway, trouble, retry_in });
+    }
+
+    /// There could have been one, after so long.
+    pub(super) fn measured(&self, gateway: &GatewayAddr, took: Duration) {
+        self.state.lock().health.measured(gateway, took);
     }
 
     /// There is one: from now on it is the one to dial over. `task` looks after it, and says when it has [`ended`](Self::unlinked).
