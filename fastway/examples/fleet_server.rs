@@ -23,6 +23,8 @@ use fastway::endpoint::VirtualConn;
 use fastway::fleet::{FleetConfig, Gateways, Server};
 use fastway::id::ServerId;
 use fastway::net::TcpNetwork;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -44,11 +46,26 @@ async fn main() -> Result<()> {
         }
     });
     tokio::spawn(serve(server.clone()));
-    tokio::signal::ctrl_c().await?;
+    until_stopped().await?;
     // What was sent goes out first.
     server.close();
     server.closed().await;
     Ok(())
+}
+
+/// Ctrl-C, or SIGTERM: what systemd and Kubernetes send.
+#[cfg(unix)]
+async fn until_stopped() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn until_stopped() -> Result<()> {
+    Ok(tokio::signal::ctrl_c().await?)
 }
 
 async fn serve(server: Server) {
