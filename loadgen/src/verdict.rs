@@ -59,7 +59,7 @@ impl Verdict {
             verdict.judge_threads(plan, results);
         }
         if let Some(signal) = results.interrupted {
-            verdict.notes.push(format!("The run was interrupted by {}.", signal_name(signal)));
+            verdict.notes.push(interruption(signal));
         }
         verdict
     }
@@ -213,12 +213,14 @@ fn balance_sentence(way: &str, ledger: &Ledger) -> String {
     )
 }
 
-fn signal_name(signal: i32) -> String {
-    match signal {
-        2 => "Ctrl-C (SIGINT)".to_owned(),
-        15 => "SIGTERM".to_owned(),
-        _ => format!("signal {signal}"),
-    }
+/// The note of a run that a signal ended.
+pub(crate) fn interruption(signal: i32) -> String {
+    let name = match signal {
+        2 => "Ctrl-C (SIGINT)",
+        15 => "SIGTERM",
+        _ => return format!("The run was interrupted by signal {signal}."),
+    };
+    format!("The run was interrupted by {name}.")
 }
 
 #[cfg(test)]

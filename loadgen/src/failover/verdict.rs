@@ -8,7 +8,7 @@ use super::record::Record;
 use super::threshold::Demand;
 use crate::clock::{MILLI, Nanos};
 use crate::report::format;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, interruption};
 
 /// A question that is asked later than that, 1 of 100, makes outages look longer than they were.
 const MOST_LAG: Nanos = 50 * MILLI;
@@ -45,7 +45,7 @@ pub fn judge(plan: &FailoverPlan, record: &Record, failures: &[Failure], demands
         ));
     }
     if let Some(signal) = verdict.interrupted {
-        verdict.notes.push(format!("The run was interrupted by signal {signal}."));
+        verdict.notes.push(interruption(signal));
     }
     let mut troubles: Vec<_> = record.troubles.iter().collect();
     troubles.sort_by_key(|(_, trouble)| std::cmp::Reverse(trouble.count));
@@ -81,6 +81,15 @@ mod tests {
         assert_eq!(code(&wrong, &[]), 4);
         assert_eq!(code(&Record { failure: Some("why".to_owned()), ..wrong }, &[]), 1);
         assert_eq!(code(&Record { interrupted: Some(2), ..record }, &[]), 130);
+    }
+
+    #[test]
+    fn whoever_interrupts_is_named_unless_that_is_how_it_ends() {
+        let (plan, record) = (sample::plan(), Record { interrupted: Some(2), ..sample::record() });
+        let notes = |plan: &FailoverPlan| judge(plan, &record, &[], &[]).notes.join(" ");
+        assert!(notes(&plan).contains("interrupted by Ctrl-C (SIGINT)"), "{}", notes(&plan));
+        let servers = FailoverPlan { play: Play::Servers, ..plan };
+        assert!(!notes(&servers).contains("interrupted"), "{}", notes(&servers));
     }
 
     #[test]

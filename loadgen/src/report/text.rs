@@ -85,7 +85,8 @@ fn speed(plan: &Plan, results: &Results) -> String {
     }
 }
 
-fn reasons(page: &mut Page, verdict: &Verdict) {
+/// Why it is that, a sentence each.
+pub(crate) fn reasons(page: &mut Page, verdict: &Verdict) {
     if let Some(failure) = &verdict.failure {
         page.sentence(2, "- ", failure, Hue::Bad);
     }
@@ -102,7 +103,6 @@ fn reasons(page: &mut Page, verdict: &Verdict) {
 
 fn run(page: &mut Page, plan: &Plan, results: &Results) {
     let tally = &results.tally;
-    let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let mut who = Vec::new();
     if plan.clients > 0 {
         who.push(Piece::plain(format!(
@@ -142,6 +142,11 @@ fn run(page: &mut Page, plan: &Plan, results: &Results) {
             .map(|(name, count, hue)| Piece::new(format!("{name} {}", format::count(count)), hue)),
     );
     page.row("", 3, &what);
+}
+
+/// So many of them.
+pub(crate) fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn encrypted(plan: &Plan) -> Option<&'static str> {
@@ -327,7 +332,8 @@ fn used(name: &str, (used, limit): (u64, u64)) -> Piece {
     Piece::new(format!("{name} {}/{}", format::count(used), format::count(limit)), hue)
 }
 
-fn thresholds(page: &mut Page, verdict: &Verdict) {
+/// What became of each threshold.
+pub(crate) fn thresholds(page: &mut Page, verdict: &Verdict) {
     if verdict.thresholds.is_empty() {
         return;
     }

@@ -6,7 +6,7 @@ use super::super::record::Record;
 use crate::clock::Nanos;
 use crate::report::format;
 use crate::report::page::{Hue, Page, Piece};
-use crate::report::{passed, word};
+use crate::report::{passed, plural, reasons, thresholds, word};
 use crate::verdict::Verdict;
 
 /// The report, with the escape sequences of colours if they are wanted.
@@ -46,15 +46,6 @@ fn headline(page: &mut Page, plan: &FailoverPlan, failures: &[Failure], verdict:
     }
     pieces.extend(passed(verdict));
     page.flow(0, 8, 3, &pieces);
-}
-
-fn reasons(page: &mut Page, verdict: &Verdict) {
-    let bad = verdict.failure.iter().chain(&verdict.invalid).chain(&verdict.integrity);
-    for (sentence, hue) in
-        bad.map(|text| (text, Hue::Bad)).chain(verdict.notes.iter().map(|text| (text, Hue::Warn)))
-    {
-        page.sentence(2, "- ", sentence, hue);
-    }
 }
 
 fn run(page: &mut Page, plan: &FailoverPlan, record: &Record) {
@@ -106,10 +97,6 @@ fn run(page: &mut Page, plan: &FailoverPlan, record: &Record) {
         let lag = format!("p99 {}", format::time(record.lag.percentile(99.0) as f64));
         page.row("lag", 3, &[Piece::plain(lag), Piece::new("this tool", Hue::Dim)]);
     }
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A line of numbers for each failure, and beneath it where its clients went.
@@ -184,21 +171,6 @@ fn shortened(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(most - 1).chain(['…']).collect()
-}
-
-fn thresholds(page: &mut Page, verdict: &Verdict) {
-    if verdict.thresholds.is_empty() {
-        return;
-    }
-    page.end();
-    for judged in &verdict.thresholds {
-        let (mark, hue) = if judged.passed { ("pass", Hue::Good) } else { ("FAIL", Hue::Bad) };
-        page.label("");
-        page.put(mark, hue);
-        page.put(&format!("  {}", judged.text), Hue::Plain);
-        page.put(&format!("   {}", judged.value), Hue::Dim);
-        page.end();
-    }
 }
 
 #[cfg(test)]
