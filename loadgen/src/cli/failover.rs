@@ -13,6 +13,7 @@ use fastway_gateway::Size;
 
 use super::flags::{KeyFlags, max_packet};
 use super::parse;
+use super::tls::{ClientTls, ServerTls};
 use super::{COULD_NOT_RUN, USAGE_ERROR, create, fail};
 use crate::failover::{self, Demand, FailoverPlan, Play};
 use crate::limits::{self, LimitError, OTHER_FILES};
@@ -42,7 +43,11 @@ pub(super) struct Failover {
     #[command(flatten)]
     load: LoadFlags,
     #[command(flatten)]
+    client_tls: ClientTls,
+    #[command(flatten)]
     key: KeyFlags,
+    #[command(flatten)]
+    server_tls: ServerTls,
     #[command(flatten)]
     fleet: FleetFlags,
     #[command(flatten)]
@@ -183,7 +188,7 @@ impl Failover {
     }
 
     fn plan(&self) -> anyhow::Result<FailoverPlan> {
-        let Self { targets, resolve, play, load, key, fleet, output } = self;
+        let Self { targets, resolve, play, load, client_tls, key, server_tls, fleet, output } = self;
         let clients = usize::try_from(load.clients).unwrap_or(usize::MAX);
         let conns = clients.saturating_mul(load.conns);
         let is_endless = load.marks || *play == Play::Servers;
@@ -191,6 +196,8 @@ impl Failover {
             targets: targets.clone(),
             resolve: *resolve,
             play: *play,
+            client_tls: if *play == Play::Servers { None } else { client_tls.connector()? },
+            server_tls: if *play == Play::Clients { None } else { server_tls.connector()? },
             clients,
             conns_per_client: load.conns,
             servers: load.servers,

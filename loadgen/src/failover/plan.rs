@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use fastway::fleet::{Choice, FindError, FleetConfig, GatewayAddr, Gateways};
 use fastway::id::ServerId;
+use fastway::net::tls::TlsConnector;
 use serde::Serialize;
 
 use super::message::MIN_BYTES;
@@ -32,6 +33,10 @@ pub struct FailoverPlan {
     pub resolve: Option<Duration>,
     /// Which sides.
     pub play: Play,
+    /// How clients connect over TLS; `None`: without.
+    pub client_tls: Option<TlsConnector>,
+    /// How servers connect over TLS; `None`: without.
+    pub server_tls: Option<TlsConnector>,
     /// Clients in all.
     pub clients: usize,
     /// Virtual connections of each.
@@ -68,6 +73,8 @@ impl Default for FailoverPlan {
             targets: Vec::new(),
             resolve: None,
             play: Play::Both,
+            client_tls: None,
+            server_tls: None,
             clients: 100,
             conns_per_client: 1,
             servers: 1,

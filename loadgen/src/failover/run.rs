@@ -4,7 +4,6 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastway::net::TcpNetwork;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::book::Book;
@@ -52,10 +51,9 @@ struct Leader {
 
 impl Leader {
     async fn lead(mut self) -> Record {
-        let network = TcpNetwork::new();
         let servers = match self.plan.play {
             Play::Clients => None,
-            Play::Both | Play::Servers => match Servers::start(&self.plan, &network, &self.book) {
+            Play::Both | Play::Servers => match Servers::start(&self.plan, &self.book) {
                 Ok(servers) => Some(servers),
                 Err(error) => {
                     self.book.fail(error.to_string());
@@ -69,7 +67,7 @@ impl Leader {
         }
         let clients = match self.plan.play {
             Play::Servers => None,
-            Play::Both | Play::Clients => Some(start_clients(&self.plan, &network, &self.book)),
+            Play::Both | Play::Clients => Some(start_clients(&self.plan, &self.book)),
         };
         if clients.is_none() || self.everybody_talks().await {
             self.book.begin();

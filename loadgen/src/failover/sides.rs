@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fastway::endpoint::VirtualConn;
 use fastway::fleet::{Client, Event, FindError, Server};
-use fastway::net::Network;
+use fastway::net::tls::TlsNetwork;
+use fastway::net::{Network, TcpNetwork};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
@@ -20,20 +21,21 @@ use super::plan::FailoverPlan;
 const APART: Duration = Duration::from_millis(1);
 
 /// Clients begin to connect, and to ask as soon as they can. Dropped, they are gone.
-pub(super) fn start_clients<N: Network>(
-    plan: &Arc<FailoverPlan>,
-    network: &N,
-    book: &Arc<Book>,
-) -> JoinSet<()> {
-    let mut clients = JoinSet::new();
-    for number in 0..plan.clients {
-        let network = Counted::new(network.clone(), book.clone());
-        clients.spawn(client(plan.clone(), number, network, book.clone()));
+pub(super) fn start_clients(plan: &Arc<FailoverPlan>, book: &Arc<Book>) -> JoinSet<()> {
+    // Whoever fails in the handshake has reached the gateway, too.
+    let network = Counted::new(TcpNetwork::new(), book.clone());
+    match plan.client_tls.clone() {
+        Some(tls) => clients_over(&TlsNetwork::new(network, tls), plan, book),
+        None => clients_over(&network, plan, book),
     }
-    clients
 }
 
-async fn client<N: Network>(plan: Arc<FailoverPlan>, number: usize, network: Counted<N>, book: Arc<Book>) {
+fn clients_over<N: Network>(network: &N, plan: &Arc<FailoverPlan>, book: &Arc<Book>) -> JoinSet<()> {
+    let clients = 0..plan.clients;
+    clients.map(|number| client(plan.clone(), number, network.clone(), book.clone())).collect()
+}
+
+async fn client<N: Network>(plan: Arc<FailoverPlan>, number: usize, network: N, book: Arc<Book>) {
     sleep(APART * number as u32).await;
     let Ok(gateways) = plan.public() else { return };
     let client = Client::start(network, gateways, plan.fleet_of(number));
@@ -56,11 +58,15 @@ pub(super) struct Servers {
 
 impl Servers {
     /// They begin to connect to all gateways.
-    pub(super) fn start<N: Network>(
-        plan: &FailoverPlan,
-        network: &N,
-        book: &Arc<Book>,
-    ) -> Result<Self, FindError> {
+    pub(super) fn start(plan: &FailoverPlan, book: &Arc<Book>) -> Result<Self, FindError> {
+        let network = TcpNetwork::new();
+        match plan.server_tls.clone() {
+            Some(tls) => Self::over(&TlsNetwork::new(network, tls), plan, book),
+            None => Self::over(&network, plan, book),
+        }
+    }
+
+    fn over<N: Network>(network: &N, plan: &FailoverPlan, book: &Arc<Book>) -> Result<Self, FindError> {
         let mut servers = Self { servers: Vec::new(), tasks: JoinSet::new() };
         for index in 0..plan.servers {
             let config = plan.fleet_of(plan.clients + index);

@@ -14,4 +14,4 @@ pub use hdr::HdrLog;
 pub use json::json;
 pub use series::Series;
 pub use text::text;
-pub(crate) use text::{passed, plural, reasons, thresholds, word};
+pub(crate) use text::{encrypted, passed, plural, reasons, thresholds, word};

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use fastway::net::tls::TlsConnector;
+
 use super::format::{self, Unit};
 use super::page::{Hue, LABEL, Page, Piece};
 use crate::ledger::{Fault, Ledger};
@@ -117,9 +119,7 @@ fn run(page: &mut Page, plan: &Plan, results: &Results) {
     if plan.clients > 0 {
         who.push(Piece::plain(sizes(plan.sizes)));
     }
-    if let Some(words) = encrypted(plan) {
-        who.push(Piece::plain(words));
-    }
+    who.extend(encrypted(&plan.client_tls, &plan.server_tls));
     if results.seconds() > 0.0 {
         who.push(Piece::plain(format!("measured {}", format::time(results.seconds() * 1e9))));
     }
@@ -149,13 +149,14 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-fn encrypted(plan: &Plan) -> Option<&'static str> {
-    match (plan.client_tls.is_some(), plan.server_tls.is_some()) {
-        (true, true) => Some("both over TLS"),
-        (true, false) => Some("clients over TLS"),
-        (false, true) => Some("servers over TLS"),
-        (false, false) => None,
-    }
+/// Who connects over TLS.
+pub(crate) fn encrypted(clients: &Option<TlsConnector>, servers: &Option<TlsConnector>) -> Option<Piece> {
+    Some(Piece::plain(match (clients, servers) {
+        (Some(_), Some(_)) => "both over TLS",
+        (Some(_), None) => "clients over TLS",
+        (None, Some(_)) => "servers over TLS",
+        (None, None) => return None,
+    }))
 }
 
 fn sizes(sizes: Sizes) -> String {

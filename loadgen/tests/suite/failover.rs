@@ -7,10 +7,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Ended, Folder, TestGateway, Tool, let_pass, wait_for};
+use crate::authority::Authority;
+use crate::support::{Ended, Folder, GatewayProcess, TestGateway, Tool, let_pass, wait_for};
+use crate::tls::Trust;
 
-/// A few clients that ask often.
-const FEW: [&str; 8] = ["-c", "10", "--conns", "2", "--servers", "2", "-R", "400"];
+/// A few clients that ask often. By these lots, each of two gateways has some of them.
+const FEW: [&str; 10] = ["-c", "10", "--conns", "2", "--servers", "2", "-R", "400", "--seed", "1"];
 
 /// With a JSON report, and nothing on the terminal.
 fn start(args: &[&[&str]]) -> Tool {
@@ -24,6 +26,21 @@ fn failures(ended: &Ended) -> &[Value] {
     ended.json["failures"].as_array().unwrap_or_else(|| panic!("no failures\n{}", ended.tale()))
 }
 
+/// The clients of one gateway were hit, once, and all of them are served by another one: how many virtual connections.
+#[track_caller]
+fn moved(ended: &Ended, [from, to]: &[String; 2]) -> u64 {
+    let [failure] = failures(ended) else {
+        panic!("one failure: {}\n{}", ended.json["failures"], ended.tale())
+    };
+    let [way] = &failure["moves"].as_array().unwrap()[..] else { panic!("one way: {failure}") };
+    let addr = |target: &String| Value::from(target.split_once('/').unwrap().0);
+    assert_eq!((&way["before"], &way["after"]), (&addr(from), &addr(to)), "{failure}");
+    assert_eq!(failure["connects"][0]["gateway"], addr(to), "{failure}");
+    assert_eq!(failure["unserved"], 0, "{failure}");
+    assert_eq!(failure["outage_s"]["count"], failure["conns"], "{failure}");
+    failure["conns"].as_u64().unwrap()
+}
+
 #[test]
 fn clients_of_a_gateway_that_goes_are_hit_and_served_by_another() {
     let gateways = [TestGateway::start(), TestGateway::start()];
@@ -31,30 +48,83 @@ fn clients_of_a_gateway_that_goes_are_hit_and_served_by_another() {
     let folder = Folder::new();
     let svg = folder.file("svg");
     let thresholds = ["--threshold", "outage.max<30s", "--threshold", "unserved<1"];
-    let run = ["-d", "6s", "--choice", "round-robin", "--svg", svg.to_str().unwrap()];
-    let tool = start(&[&[&targets[0], &targets[1]], &FEW, &run, &thresholds]);
-    let conns = || gateways.iter().map(|gateway| gateway.counts().conns).sum::<usize>();
-    wait_for("everybody is connected", || (conns() == 20).then_some(()));
-    // Answers come before it, too.
+    let run = ["--marks", "-d", "6s", "--svg", svg.to_str().unwrap()];
+    let mut tool = start(&[&[&targets[0], &targets[1]], &FEW, &run, &thresholds]);
+    tool.until_ready();
     let_pass(Duration::from_secs(1));
     let hit = gateways[0].counts().conns;
     gateways[0].stop();
     let ended = tool.end();
     ended.expect_code(0);
-    let [failure] = failures(&ended) else {
-        panic!("one failure: {}\n{}", ended.json["failures"], ended.tale())
-    };
-    assert_eq!((&failure["conns"], &failure["unserved"]), (&hit.into(), &0.into()), "{failure}");
-    assert_eq!(failure["outage_s"]["count"], hit, "{failure}");
-    let [moved] = &failure["moves"].as_array().unwrap()[..] else { panic!("one way: {failure}") };
-    let addr = |gateway: &TestGateway| Value::from(gateway.client_addr.to_string());
-    assert_eq!((&moved["before"], &moved["after"]), (&addr(&gateways[0]), &addr(&gateways[1])), "{failure}");
-    assert_eq!(failure["connects"][0]["gateway"], addr(&gateways[1]), "{failure}");
+    assert_eq!(moved(&ended, &targets), hit as u64);
     let counts = &ended.json["counts"];
     let count = |name: &str| counts[name].as_u64().unwrap();
     assert_eq!(count("asked"), count("answered") + count("lost") + count("open"), "{counts}");
     assert!(ended.says("1 failure") && ended.says("PASS 2/2"), "{}", ended.tale());
     assert!(std::fs::read_to_string(svg).unwrap().contains("without service"));
+}
+
+/// Nobody says goodbye, so TLS ends in the middle, on the links of servers too.
+#[test]
+fn over_tls_the_clients_of_a_gateway_that_is_killed_are_served_by_another() {
+    let trust = Trust::new();
+    let pem = trust.authority.issue("gateway.internal");
+    let gateways = [(), ()].map(|()| GatewayProcess::start_over_tls(&pem));
+    let targets = gateways.each_ref().map(|gateway| gateway.target.clone());
+    let run = ["--marks", "-d", "6s", "--threshold", "unserved<1"];
+    let mut tool = start(&[&[&targets[0], &targets[1]], &FEW, &run, &tls(&trust.ca)]);
+    tool.until_ready();
+    let_pass(Duration::from_secs(1));
+    gateways[0].signal(Signal::KILL);
+    let ended = tool.end();
+    ended.expect_code(0);
+    assert!((1..20).contains(&moved(&ended, &targets)), "{}", ended.tale());
+    assert!(ended.says("both over TLS"), "{}", ended.tale());
+    let plan = &ended.json["plan"];
+    assert_eq!((&plan["client_tls"], &plan["server_tls"]), (&true.into(), &true.into()), "{plan}");
+}
+
+/// Clients and servers over TLS.
+fn tls(ca: &str) -> [&str; 10] {
+    let name = "gateway.internal";
+    [
+        "--tls",
+        "--tls-ca",
+        ca,
+        "--tls-server-name",
+        name,
+        "--server-tls",
+        "--server-tls-ca",
+        ca,
+        "--server-tls-server-name",
+        name,
+    ]
+}
+
+#[test]
+fn ends_that_do_not_agree_about_tls_are_told_so() {
+    let trust = Trust::new();
+    let other_ca = trust.file("other-ca", &Authority::new().pem());
+    let encrypted = TestGateway::start_with(|config| {
+        config.client.tls = Some(trust.acceptor(None));
+        config.server.tls = Some(trust.acceptor(None));
+    });
+    let plain = TestGateway::start();
+    let (with_tls, with_other_ca) = (tls(&trust.ca), tls(&other_ca));
+    let cases = [
+        (&encrypted, &with_other_ca[..], "no CA that is trusted"),
+        (&plain, &with_tls, "not TLS"),
+        (&encrypted, &[], "both ends use TLS, or neither"),
+    ]
+    .map(|(gateway, args, words)| {
+        let patience = ["--give-up", "3s", "--connect-timeout", "1s"];
+        (start(&[&[&gateway.target()], &FEW, args, &patience]), words)
+    });
+    for (tool, words) in cases {
+        let ended = tool.end();
+        ended.expect_code(1);
+        assert!(ended.says(words), "{words:?} is not in {}", ended.tale());
+    }
 }
 
 #[test]

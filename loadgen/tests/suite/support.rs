@@ -9,9 +9,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fastway::net::TcpNetwork;
+use fastway::net::tls::TlsAcceptor;
 use fastway_gateway::{Config, Counts, Gateway, Handle, Totals};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::authority::Pem;
 
 /// Whatever takes longer is a failure. Nothing waits for this to pass.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -95,11 +98,24 @@ pub(crate) struct GatewayProcess {
 /// How the process of the gateway tells where it listens.
 const LISTENING: &str = "listening: ";
 
+/// And where it is told what it shows on both ports.
+const TLS: [&str; 2] = ["TEST_GATEWAY_CERTIFICATE", "TEST_GATEWAY_KEY"];
+
 impl GatewayProcess {
     /// This program once more, as [`a_gateway_for_other_tests`].
     pub(crate) fn start() -> Self {
+        Self::start_with([])
+    }
+
+    /// The same, with TLS on both ports.
+    pub(crate) fn start_over_tls(Pem { certificate, key }: &Pem) -> Self {
+        Self::start_with([(TLS[0], certificate), (TLS[1], key)])
+    }
+
+    fn start_with<const N: usize>(variables: [(&str, &String); N]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "support::a_gateway_for_other_tests", "--ignored", "--nocapture"])
+            .envs(variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -127,7 +143,15 @@ impl Drop for GatewayProcess {
 #[test]
 #[ignore = "it is a process that other tests start, and ends when its standard input does"]
 fn a_gateway_for_other_tests() {
-    let gateway = TestGateway::start();
+    let acceptor = || match TLS.map(std::env::var) {
+        [Ok(certificate), Ok(key)] => {
+            Some(TlsAcceptor::new(Pem { certificate, key }.identity(), None).unwrap())
+        }
+        _ => None,
+    };
+    let gateway = TestGateway::start_with(|config| {
+        (config.client.tls, config.server.tls) = (acceptor(), acceptor());
+    });
     writeln!(std::io::stdout(), "{LISTENING}{}", gateway.target()).unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -211,6 +235,13 @@ impl Tool {
 
     pub(crate) fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
+    }
+
+    /// Waits until `--marks` says that everybody talks.
+    pub(crate) fn until_ready(&mut self) {
+        let mut line = [0; 6];
+        self.child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        assert_eq!(line.as_slice(), b"ready\n");
     }
 
     /// Waits until so many intervals have passed in which echoes came.

@@ -11,25 +11,25 @@ use crate::support::{Folder, TestGateway, Tool};
 const SHORT: [&str; 8] = ["-c", "4", "--conns", "2", "-n", "400", "-w", "0s"];
 
 /// Certificates, in files too.
-struct Trust {
+pub(crate) struct Trust {
     folder: Folder,
-    authority: Authority,
-    ca: String,
+    pub(crate) authority: Authority,
+    pub(crate) ca: String,
 }
 
 impl Trust {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (folder, authority) = (Folder::new(), Authority::new());
         let ca = write(&folder.file("ca"), &authority.pem());
         Self { folder, authority, ca }
     }
 
-    fn acceptor(&self, of_servers: Option<&Authority>) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, of_servers: Option<&Authority>) -> TlsAcceptor {
         let identity = self.authority.issue("gateway.internal").identity();
         TlsAcceptor::new(identity, of_servers.map(Authority::authorities)).unwrap()
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         write(&self.folder.file(name), text)
     }
 }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `schema`, `version` | `"fastway-loadgen-failover/1"`, `1` |
 //! | `exit_code`, `reasons` | as in the report of a run: `failure`, `invalid`, `integrity`, `notes` |
-//! | `plan` | what was asked for: `play`, `clients`, `conns_per_client`, `servers`, `rate_per_s`, `pace_s`, `detection_s`, `spread_s`, `choice`, `targets` |
+//! | `plan` | what was asked for: `play`, `client_tls`, `server_tls`, `clients`, `conns_per_client`, `servers`, `rate_per_s`, `pace_s`, `detection_s`, `spread_s`, `choice`, `targets` |
 //! | `length_s`, `counts` | how long everybody talked; `asked`, `answered`, `lost`, `unsent`, `open`, `lost_conns` |
 //! | `response_s`, `lag_s` | `p50`, `p99`, `max` |
 //! | `failures` | a list: `from_s`, `last_from_s`, `to_s` (null: not over), `mark` (text or null), `clients`, `conns`, `outage_s` (`count`, `min`, `p50`, `p90`, `p99`, `max`; null where `count` is 0), `unserved`, `stalled`, `lost`, `unsent`, `moves`, `connects` |
@@ -43,6 +43,8 @@ pub fn json(plan: &FailoverPlan, record: &Record, failures: &[Failure], verdict:
         "plan": {
             "play": plan.play,
             "targets": plan.targets,
+            "client_tls": plan.client_tls.is_some(),
+            "server_tls": plan.server_tls.is_some(),
             "clients": plan.clients,
             "conns_per_client": plan.conns_per_client,
             "servers": plan.servers,

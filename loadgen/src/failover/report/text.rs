@@ -6,7 +6,7 @@ use super::super::record::Record;
 use crate::clock::Nanos;
 use crate::report::format;
 use crate::report::page::{Hue, Page, Piece};
-use crate::report::{passed, plural, reasons, thresholds, word};
+use crate::report::{encrypted, passed, plural, reasons, thresholds, word};
 use crate::verdict::Verdict;
 
 /// The report, with the escape sequences of colours if they are wanted.
@@ -63,6 +63,7 @@ fn run(page: &mut Page, plan: &FailoverPlan, record: &Record) {
     }
     who.push(Piece::plain(plural(plan.servers, "server")));
     who.push(Piece::plain(gateways));
+    who.extend(encrypted(&plan.client_tls, &plan.server_tls));
     if plan.play != Play::Servers {
         who.push(Piece::plain(format!("each asks every {}", format::time(plan.pace().as_nanos() as f64))));
     }
