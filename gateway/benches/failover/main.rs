@@ -8,7 +8,7 @@
 //! machine, so it takes root. Clients and servers are those of `loadgen failover`. Then a gateway is killed, the cable of
 //! another one is pulled, a server is killed, a gateway drains, and all gateways are killed; each of them comes back.
 //!
-//! - `hosts.rs` makes the network, and removes it
+//! - `../common/hosts.rs` makes the network, and removes it
 //! - `world.rs` starts everybody, `tool.rs` makes this program the load-testing tool
 //! - `steps.rs` is what fails, `judge.rs` what is wanted
 //!
@@ -21,6 +21,8 @@
     reason = "a bench prints, and runs on the machine's real time and threads"
 )]
 
+#[path = "../common/hosts.rs"]
+mod hosts;
 #[path = "../common/interrupt.rs"]
 mod interrupt;
 #[path = "../common/machine.rs"]
@@ -34,7 +36,6 @@ mod results;
 #[path = "../common/started.rs"]
 mod started;
 
-mod hosts;
 mod judge;
 mod options;
 mod steps;
@@ -46,7 +47,7 @@ use std::time::Duration;
 
 use crate::judge::Wanted;
 use crate::options::Options;
-use crate::world::{Setup, World};
+use crate::world::{Places, Setup, World};
 
 /// As the gateway's own binary.
 #[global_allocator]
@@ -64,7 +65,7 @@ fn failover(options: &Options) -> anyhow::Result<bool> {
     println!("{options}");
     let progress = results::progress();
     progress.set_message("starting");
-    let mut world = World::start(setup(options), World::hosts()?)?;
+    let mut world = World::start(setup(options), Places::make()?)?;
     steps::take_all(&mut world, options.detection, |step| progress.set_message(step))?;
     progress.finish_and_clear();
     let report = world.end()?;

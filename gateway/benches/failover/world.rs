@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::hosts::{Host, Hosts};
+use crate::hosts::{Host, Switch};
 use crate::started;
 use crate::tool;
 
@@ -19,6 +19,9 @@ pub(crate) const GATEWAYS: [&str; 3] = ["gw1", "gw2", "gw3"];
 const CLIENT_PORT: u16 = 7010;
 const SERVER_PORT: u16 = 7020;
 const PASSWORD: &str = "failover";
+
+/// What begins a command line, so that the process ends with this one, however that ends.
+const DIE_WITH_PARENT: [&str; 3] = ["setpriv", "--pdeathsig", "KILL"];
 
 /// How it is set up.
 #[derive(Clone, Debug)]
@@ -49,16 +52,29 @@ pub(crate) struct World {
     servers: Vec<Process>,
     gateways: Vec<Process>,
     folder: tempfile::TempDir,
-    at: Places,
     // Fields are dropped in this order.
-    hosts: Hosts,
+    at: Places,
 }
 
+/// The hosts, and who is on which.
 #[derive(Debug)]
-struct Places {
+pub(crate) struct Places {
     gateways: Vec<Host>,
     servers: Host,
     clients: Host,
+}
+
+impl Places {
+    /// Makes the hosts.
+    ///
+    /// # Errors
+    ///
+    /// With a sentence, if there can be none here.
+    pub(crate) fn make() -> anyhow::Result<Self> {
+        let mut switch = Switch::make()?;
+        let gateways = GATEWAYS.iter().map(|_| switch.host()).collect::<Result<_, _>>()?;
+        Ok(Self { gateways, servers: switch.host()?, clients: switch.host()? })
+    }
 }
 
 /// A process that is killed when this is dropped.
@@ -79,27 +95,14 @@ impl Drop for Process {
 }
 
 impl World {
-    /// Makes the hosts.
-    ///
-    /// # Errors
-    ///
-    /// With a sentence, if there can be none here.
-    pub(crate) fn hosts() -> anyhow::Result<(Hosts, Vec<Host>)> {
-        Hosts::make(&[GATEWAYS[0], GATEWAYS[1], GATEWAYS[2], "servers", "clients"])
-    }
-
-    /// Starts everybody on them, and waits until all clients talk.
-    pub(crate) fn start(setup: Setup, (hosts, all): (Hosts, Vec<Host>)) -> anyhow::Result<Self> {
-        let [gateways @ .., servers, clients] = &all[..] else { bail!("there are too few hosts") };
-        let at = Places { gateways: gateways.to_vec(), servers: servers.clone(), clients: clients.clone() };
+    /// Starts everybody, and waits until all clients talk.
+    pub(crate) fn start(setup: Setup, at: Places) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let gateways =
-            at.gateways.iter().map(|host| gateway(&setup, &hosts, host)).collect::<Result<Vec<_>, _>>()?;
-        let servers = (0..setup.servers)
-            .map(|number| server(&setup, &hosts, &at, number))
-            .collect::<Result<Vec<_>, _>>()?;
-        let clients = clients_of(&setup, &hosts, &at, folder.path())?;
-        let mut world = Self { setup, clients, servers, gateways, folder, at, hosts };
+        let gateways = at.gateways.iter().map(|host| gateway(&setup, host)).collect::<Result<_, _>>()?;
+        let servers =
+            (0..setup.servers).map(|number| server(&setup, &at, number)).collect::<Result<_, _>>()?;
+        let clients = clients_of(&setup, &at, folder.path())?;
+        let mut world = Self { setup, clients, servers, gateways, folder, at };
         world.await_ready()?;
         Ok(world)
     }
@@ -125,16 +128,16 @@ impl World {
     }
 
     pub(crate) fn start_gateway(&mut self, number: usize) -> anyhow::Result<()> {
-        self.gateways[number] = gateway(&self.setup, &self.hosts, &self.at.gateways[number])?;
+        self.gateways[number] = gateway(&self.setup, &self.at.gateways[number])?;
         Ok(())
     }
 
     pub(crate) fn cut_gateway(&self, number: usize) -> anyhow::Result<()> {
-        self.hosts.cut(&self.at.gateways[number])
+        self.at.gateways[number].cut()
     }
 
     pub(crate) fn mend_gateway(&self, number: usize) -> anyhow::Result<()> {
-        self.hosts.mend(&self.at.gateways[number])
+        self.at.gateways[number].mend()
     }
 
     pub(crate) fn kill_server(&mut self, number: usize) {
@@ -142,7 +145,7 @@ impl World {
     }
 
     pub(crate) fn start_server(&mut self, number: usize) -> anyhow::Result<()> {
-        self.servers[number] = server(&self.setup, &self.hosts, &self.at, number)?;
+        self.servers[number] = server(&self.setup, &self.at, number)?;
         Ok(())
     }
 
@@ -179,8 +182,8 @@ fn time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
-fn gateway(setup: &Setup, hosts: &Hosts, host: &Host) -> anyhow::Result<Process> {
-    let mut line = hosts.on(host);
+fn gateway(setup: &Setup, host: &Host) -> anyhow::Result<Process> {
+    let mut line = DIE_WITH_PARENT.map(str::to_owned).to_vec();
     line.push(setup.gateway.display().to_string());
     for (flag, value) in [
         ("--client-addr", format!("{}:{CLIENT_PORT}", host.addr())),
@@ -194,18 +197,17 @@ fn gateway(setup: &Setup, hosts: &Hosts, host: &Host) -> anyhow::Result<Process>
         line.extend([flag.to_owned(), value]);
     }
     let args: Vec<_> = line[1..].iter().map(String::as_str).collect();
-    let (child, _) = started::start(Path::new(&line[0]), &args).with_context(|| host.name())?;
+    let (child, _) = host.on(|| started::start(Path::new(&line[0]), &args))?;
     Ok(Process(child))
 }
 
-fn server(setup: &Setup, hosts: &Hosts, at: &Places, number: usize) -> anyhow::Result<Process> {
+fn server(setup: &Setup, at: &Places, number: usize) -> anyhow::Result<Process> {
     let mut args = failover(setup, at, "servers");
     args.extend(["--servers", "1", "--first-server-id", &(number + 1).to_string()].map(str::to_owned));
-    let mut command = tool(setup, hosts, &at.servers, &args)?;
-    Ok(Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?))
+    tool(setup, &at.servers, &args, Stdio::null)
 }
 
-fn clients_of(setup: &Setup, hosts: &Hosts, at: &Places, folder: &Path) -> anyhow::Result<Process> {
+fn clients_of(setup: &Setup, at: &Places, folder: &Path) -> anyhow::Result<Process> {
     let mut args = failover(setup, at, "clients");
     let rate = setup.clients as f64 / setup.pace.as_secs_f64();
     for (flag, value) in [
@@ -220,8 +222,7 @@ fn clients_of(setup: &Setup, hosts: &Hosts, at: &Places, folder: &Path) -> anyho
     if let Some(svg) = &setup.svg {
         args.extend(["--svg".to_owned(), svg.display().to_string()]);
     }
-    let mut command = tool(setup, hosts, &at.clients, &args)?;
-    Ok(Process(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?))
+    tool(setup, &at.clients, &args, Stdio::piped)
 }
 
 /// What clients and servers are told alike.
@@ -234,10 +235,9 @@ fn failover(setup: &Setup, at: &Places, sides: &str) -> Vec<String> {
 }
 
 /// This program, as the tool on a host.
-fn tool(setup: &Setup, hosts: &Hosts, host: &Host, args: &[String]) -> anyhow::Result<Command> {
-    let line = hosts.on(host);
-    let mut command = Command::new(&line[0]);
+fn tool(setup: &Setup, host: &Host, args: &[String], stdio: fn() -> Stdio) -> anyhow::Result<Process> {
+    let mut command = Command::new(DIE_WITH_PARENT[0]);
     let (name, value) = tool::variable(args);
-    command.args(&line[1..]).arg(std::env::current_exe()?).args(setup.tool_args).env(name, value);
-    Ok(command)
+    command.args(&DIE_WITH_PARENT[1..]).arg(std::env::current_exe()?).args(setup.tool_args).env(name, value);
+    Ok(Process(host.on(|| command.stdin(stdio()).stdout(stdio()).spawn())?))
 }

@@ -10,7 +10,7 @@
     reason = "a test says what it skips, and processes live on the machine's real time and threads"
 )]
 
-#[path = "../../benches/failover/hosts.rs"]
+#[path = "../../benches/common/hosts.rs"]
 mod hosts;
 #[path = "../../benches/common/interrupt.rs"]
 mod interrupt;
@@ -28,16 +28,16 @@ mod world;
 use std::time::Duration;
 
 use crate::judge::Wanted;
-use crate::world::{Setup, World};
+use crate::world::{Places, Setup, World};
 
 const DETECTION: Duration = Duration::from_secs(1);
 
 #[test]
 fn clients_find_another_gateway_and_their_server_again() {
-    let hosts = match World::hosts() {
-        Ok(hosts) => hosts,
+    let places = match Places::make() {
+        Ok(places) => places,
         Err(error) => {
-            println!("skipped: there are no hosts to fail: {error:#}");
+            println!("skipped: {error:#}");
             return;
         }
     };
@@ -55,7 +55,7 @@ fn clients_find_another_gateway_and_their_server_again() {
         svg: None,
     };
     interrupt::watch().unwrap();
-    let mut world = World::start(setup, hosts).unwrap();
+    let mut world = World::start(setup, places).unwrap();
     steps::take_all(&mut world, DETECTION, |_| ()).unwrap();
     let report = world.end().unwrap();
     // Bounds for a machine that does other things too.

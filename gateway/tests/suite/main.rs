@@ -18,6 +18,9 @@ mod endpoint;
 mod folder;
 mod groups;
 mod handshake;
+#[cfg(target_os = "linux")]
+#[path = "../../benches/common/hosts.rs"]
+mod hosts;
 mod keepalive;
 mod limits;
 mod notices;
