@@ -112,12 +112,11 @@ impl SessionConfig {
     }
 }
 
-/// Why a session ended.
+/// Why a session ended, with the particulars that [`Ended`] has no place for.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", self.reason())]
 pub(crate) enum End {
-    #[error("the peer closed the connection")]
     Closed,
-    #[error("the peer closed the connection inside a frame")]
     ClosedMidFrame,
     #[error("the connection failed: {0}")]
     Failed(io::Error),
@@ -125,30 +124,18 @@ pub(crate) enum End {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Command(#[from] CommandError),
-    #[error("nothing came from the peer for the idle timeout")]
     Silent,
-    #[error("the peer took nothing for the stall timeout")]
     Stalled,
-    #[error(
-        "a frame had not arrived as a whole after the frame timeout, and came with less than a kilobyte a second"
-    )]
     UnfinishedFrame,
-    #[error("all queues together are full, and what waited for it was among the longest")]
     Debt,
-    #[error("the client sent more commands than --command-rate allows")]
     CommandRate,
-    #[error("the client did not take what was sent to it: its send queue is full")]
     SlowClient,
-    #[error("another server registered with the same ID")]
     TakenOver,
-    #[error("it was closed by the operator")]
     Operator,
     /// The client gets all that waits for it, and then the end of file, and nothing after that. Until it sees that, it goes on
     /// talking, so the session reads until the client's own end, and its servers learn only then that it has gone: nothing is
     /// lost that it says in between.
-    #[error("the gateway drains")]
     Drained,
-    #[error("the gateway stops")]
     Shutdown,
 }
 

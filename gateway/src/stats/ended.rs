@@ -94,11 +94,13 @@ impl fmt::Display for Ended {
             Self::Frame => "the peer sent a length that no frame may have",
             Self::Command => "the peer sent a command that is none",
             Self::CommandRate => "the client sent more commands than --command-rate allows",
-            Self::UnfinishedFrame => "a frame had not arrived as a whole after the frame timeout",
+            Self::UnfinishedFrame => {
+                "a frame had not arrived as a whole after the frame timeout, and came with less than a kilobyte a second"
+            }
             Self::Silent => "nothing came from the peer for the idle timeout",
             Self::Stalled => "the peer took nothing for the stall timeout",
-            Self::SlowClient => "the client did not take what was sent to it",
-            Self::Debt => "all queues together were full, and it owed the most",
+            Self::SlowClient => "the client did not take what was sent to it: its send queue was full",
+            Self::Debt => "all queues together were full, and what waited for it was among the longest",
             Self::TakenOver => "another server registered with the same ID",
             Self::Operator => "it was closed by the operator",
             Self::Drained => "the gateway drained",
