@@ -34,7 +34,8 @@ pub struct FleetConfig {
     pub redial: Backoff,
     /// A client whose gateway has refused it a server for so long turns to another gateway, which may know that server, at an
     /// instant that is drawn from as long again: this one may have lost its servers, or have another key than they have. What is
-    /// open through it goes on. 5 s, which is more than a server takes to come back; zero: never.
+    /// open through it goes on. 5 s, which is more than a server takes to come back; zero: never. Each dial counts for itself:
+    /// with twice this above [`patience`](Self::patience) it may never come to that.
     pub reroute: Duration,
     /// Which gateway a client takes. A server takes all.
     pub choice: Choice,

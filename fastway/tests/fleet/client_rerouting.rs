@@ -74,6 +74,44 @@ async fn what_is_open_through_the_old_gateway_goes_on_until_nothing_is() {
     assert_eq!(new.gateway().unwrap().as_str(), B, "and nothing else has happened");
 }
 
+/// Something is open through the old gateway for as long as it takes.
+#[tokio::test(start_paused = true)]
+async fn whoever_loses_the_new_gateway_turns_back_to_the_old_one() {
+    let (net, a, client) = misled(seeded(1), &[A, B]).await;
+    let b = Gateway::start(&net, B).await;
+    a.has_server(true);
+    let mut old = client.dial(SERVER).await.unwrap();
+    a.has_server(false);
+    let mut new = client.dial(SERVER).await.unwrap();
+    a.has_server(true);
+    b.kill().await;
+    let begun = Instant::now();
+    assert_eq!(new.recv().await, renewed(A));
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+    old.send("still here").await.unwrap();
+    assert_eq!(old.recv().await, message("still here"));
+    drop(old);
+    settle().await;
+    assert_eq!((a.clients(), a.clients_ever()), (1, 2));
+    new.send("here too").await.unwrap();
+    assert_eq!(new.recv().await, message("here too"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_open_through_the_old_gateway_does_not_forbid_to_turn_back_to_it() {
+    let (net, a, client) = misled(seeded(1), &[A, B]).await;
+    let b = Gateway::start(&net, B).await;
+    a.has_server(true);
+    let _old = client.dial(SERVER).await.unwrap();
+    a.has_server(false);
+    client.dial(SERVER).await.unwrap();
+    a.has_server(true);
+    sleep(50 * SECOND).await;
+    b.has_server(false);
+    let conn = client.dial(SERVER).await.unwrap();
+    assert_eq!(conn.gateway().unwrap().as_str(), A);
+}
+
 /// The server comes back before the other gateway does.
 #[tokio::test(start_paused = true)]
 async fn as_long_as_no_other_gateway_answers_the_old_one_is_dialled_through() {

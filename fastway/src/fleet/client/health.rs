@@ -30,6 +30,8 @@ pub(super) struct Health {
     gateways: BTreeMap<GatewayAddr, Record>,
     /// The last that was picked.
     last: Option<GatewayAddr>,
+    /// The serial number of the last link.
+    newest: u64,
 }
 
 /// One gateway.
@@ -81,7 +83,13 @@ pub(super) struct Changes {
 
 impl Health {
     pub(super) fn new(config: &FleetConfig) -> Self {
-        Self { backoff: config.backoff, choice: config.choice, gateways: BTreeMap::new(), last: None }
+        Self {
+            backoff: config.backoff,
+            choice: config.choice,
+            gateways: BTreeMap::new(),
+            last: None,
+            newest: 0,
+        }
     }
 
     /// From now on these are in the set. One that is not is kept for as long as it matters: it may come back.
@@ -105,10 +113,10 @@ impl Health {
     /// Whom to try, in this order: those that did not fail lately; those whose wait is over, whoever failed last after the others;
     /// whoever's wait is over first.
     /// A gateway that drains comes only if there is nobody else: behind its address there may be others.
-    /// Nor does one that there is a link to already.
+    /// Nor does one that there is a link to already, unless it was turned away from.
     pub(super) fn pick(&mut self, now: Instant, rng: &mut StdRng) -> Pick {
         let in_set = || self.gateways.iter().filter(|(_, record)| record.in_set);
-        let mut candidates: Vec<_> = in_set().filter(|(_, record)| record.link.is_none()).collect();
+        let mut candidates: Vec<_> = in_set().filter(|(_, record)| !record.is_taken(self.newest)).collect();
         if candidates.is_empty() {
             candidates = in_set().filter(|(_, record)| record.drains()).collect();
         }
@@ -145,6 +153,7 @@ impl Health {
 
     /// There is a link. Whether the gateway is well is seen when it has lasted.
     pub(super) fn connected(&mut self, gateway: &GatewayAddr, serial: u64, took: Duration, now: Instant) {
+        self.newest = serial;
         self.measured(gateway, took);
         self.record(gateway).link = Some(Link { serial, since: now, drains: false });
     }
@@ -210,7 +219,8 @@ impl Health {
 
     /// Whether another gateway can be turned to, which has not failed lately.
     pub(super) fn has_another(&self, now: Instant) -> bool {
-        let is_fit = |record: &Record| record.in_set && record.link.is_none() && !record.failed_lately(now);
+        let is_fit =
+            |record: &Record| record.in_set && !record.is_taken(self.newest) && !record.failed_lately(now);
         self.gateways.values().any(is_fit)
     }
 
@@ -237,6 +247,12 @@ impl Health {
 impl Record {
     fn matters(&self, now: Instant) -> bool {
         self.in_set || self.connecting || self.link.is_some() || self.failed_lately(now)
+    }
+
+    /// Another link to it is of no use. Older links than the newest are those that drain, and those that were turned away from:
+    /// they stay for what is open through them.
+    fn is_taken(&self, newest: u64) -> bool {
+        self.link.is_some_and(|link| link.drains || link.serial == newest)
     }
 
     fn drains(&self) -> bool {
