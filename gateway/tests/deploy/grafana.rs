@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::files::read;
-use super::prometheus::ask_for_nothing_unknown;
+use super::prometheus::{ask_for_nothing_unknown, labels_of_answers};
 
 const COLUMNS: u64 = 24;
 
@@ -23,6 +23,11 @@ fn title(panel: &Value) -> &str {
 
 fn is_row(panel: &Value) -> bool {
     panel["type"] == "row"
+}
+
+/// What a panel asks for, with what Grafana puts in.
+fn expr(target: &Value) -> String {
+    target["expr"].as_str().unwrap().replace("$__rate_interval", "5m")
 }
 
 #[test]
@@ -62,10 +67,28 @@ fn each_panel_asks_for_metrics_that_there_are() {
         assert_eq!(refs.len(), targets.len(), "{}: each question has a name of its own", title(panel));
         for target in targets {
             assert_eq!(target["datasource"]["uid"], "${datasource}", "{}", title(panel));
-            // Grafana puts in what is chosen there.
-            let expr = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+            let expr = expr(target);
             ask_for_nothing_unknown(&expr)
                 .unwrap_or_else(|error| panic!("{}: {error}: {expr}", title(panel)));
+        }
+    }
+}
+
+/// Otherwise all lines have the same name.
+#[test]
+fn each_legend_names_lines_by_labels_that_they_have() {
+    let dashboard = dashboard();
+    for panel in panels(&dashboard).iter().filter(|panel| !is_row(panel)) {
+        for target in panel["targets"].as_array().unwrap() {
+            let labels = labels_of_answers(&expr(target));
+            let legend = target["legendFormat"].as_str().unwrap_or_default();
+            for named in legend.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0)) {
+                assert!(
+                    labels.iter().any(|label| label == named),
+                    "{}: {named} is not in {labels:?}",
+                    title(panel)
+                );
+            }
         }
     }
 }

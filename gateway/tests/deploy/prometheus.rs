@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use fastway_gateway::{Ended, Refusal};
-use promql_parser::parser::{Expr, VectorSelector, parse};
+use promql_parser::parser::{AggregateExpr, Expr, VectorSelector, parse};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde::Deserialize;
 use serde_json::Value;
@@ -40,9 +40,12 @@ fn alerts() -> Vec<Alert> {
     rules.into_iter().flat_map(|rules| rules.groups).flat_map(|group| group.rules).collect()
 }
 
-/// What an expression asks for: each metric, with the labels that it names and their values.
+/// What an expression asks for: each metric, with the labels that it names and their values, and the labels by which it is grouped.
 #[derive(Default)]
-struct Asked(Vec<(String, Vec<(String, String)>)>);
+struct Asked {
+    metrics: Vec<(String, Vec<(String, String)>)>,
+    grouped_by: Vec<String>,
+}
 
 impl ExprVisitor for Asked {
     type Error = String;
@@ -51,6 +54,9 @@ impl ExprVisitor for Asked {
         match expr {
             Expr::VectorSelector(selector) => self.add(selector)?,
             Expr::MatrixSelector(selector) => self.add(&selector.vs)?,
+            Expr::Aggregate(AggregateExpr { modifier: Some(labels), .. }) => {
+                self.grouped_by.extend(labels.labels().labels.clone());
+            }
             _ => {}
         }
         Ok(true)
@@ -62,16 +68,18 @@ impl Asked {
         let name = selector.name.clone().ok_or("a selector names its metric")?;
         let matchers = &selector.matchers.matchers;
         let labels = matchers.iter().map(|matcher| (matcher.name.clone(), matcher.value.clone()));
-        self.0.push((name, labels.collect()));
+        self.metrics.push((name, labels.collect()));
         Ok(())
     }
 }
 
-/// The names in the first column of the table in `docs/metrics.md`.
-fn documented() -> BTreeSet<String> {
+/// The names in the table in `docs/metrics.md`, and the labels of each.
+fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let text = read("docs/metrics.md");
-    let first_cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    first_cells.map(|(name, _)| name.to_owned()).collect()
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    rows.map(|(name, row)| (name.to_owned(), row.split(" | ").nth(1).map(names).unwrap_or_default()))
+        .collect()
 }
 
 /// Whether this metric has this value of a label; those that Prometheus adds can be anything.
@@ -85,10 +93,10 @@ fn has(name: &str, label: &str, value: &str) -> bool {
     }
 }
 
-/// Of a histogram, what Prometheus makes of it.
-fn is_documented(name: &str, documented: &BTreeSet<String>) -> bool {
+/// Its row; that of a histogram for what Prometheus makes of it.
+fn row<'a, T>(name: &str, documented: &'a BTreeMap<String, T>) -> Option<&'a T> {
     let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
-    parts.chain([name]).any(|name| documented.contains(name))
+    parts.chain([name]).find_map(|name| documented.get(name))
 }
 
 /// `up` is Prometheus' own, and the labels that it adds are as well.
@@ -96,9 +104,12 @@ pub(crate) fn ask_for_nothing_unknown(expr: &str) -> Result<(), String> {
     let mut asked = Asked::default();
     walk_expr(&mut asked, &parse(expr)?)?;
     let documented = documented();
-    for (name, labels) in asked.0 {
-        if name != "up" && !is_documented(&name, &documented) {
-            return Err(format!("{name} is not in docs/metrics.md"));
+    let mut labels_there = BTreeSet::from(["job", "instance", "le"]);
+    for (name, labels) in asked.metrics {
+        match row(&name, &documented) {
+            Some(labels) => labels_there.extend(labels.iter().map(String::as_str)),
+            None if name == "up" => {}
+            None => return Err(format!("{name} is not in docs/metrics.md")),
         }
         for (label, values) in labels {
             if let Some(value) = values.split('|').find(|value| !has(&name, &label, value)) {
@@ -106,7 +117,20 @@ pub(crate) fn ask_for_nothing_unknown(expr: &str) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    match asked.grouped_by.iter().find(|label| !labels_there.contains(&label[..])) {
+        Some(label) => Err(format!("nothing that is asked for has a label {label}")),
+        None => Ok(()),
+    }
+}
+
+/// The labels that tell the answers to this question apart.
+pub(crate) fn labels_of_answers(expr: &str) -> Vec<String> {
+    match parse(expr).unwrap() {
+        Expr::Aggregate(AggregateExpr { modifier, .. }) => {
+            modifier.map_or(Vec::new(), |labels| labels.labels().labels.clone())
+        }
+        _ => ["job", "instance"].map(str::to_owned).into(),
+    }
 }
 
 #[test]
