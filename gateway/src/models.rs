@@ -12,6 +12,7 @@
 mod addresses;
 mod buffers;
 mod debts;
+mod groups;
 mod lives;
 mod locks;
 mod notices;
@@ -208,7 +209,11 @@ impl Session {
     }
 
     fn server(router: &Arc<Router>, mailbox: &Arc<Mailbox>) -> Self {
-        let outbox = router.register_server(SERVER, &Arc::new(outbox_config(AMPLE, mailbox)), None).unwrap();
+        Self::server_with(SERVER, router, mailbox)
+    }
+
+    fn server_with(id: ServerId, router: &Arc<Router>, mailbox: &Arc<Mailbox>) -> Self {
+        let outbox = router.register_server(id, &Arc::new(outbox_config(AMPLE, mailbox)), None).unwrap();
         Self::new(router, outbox)
     }
 

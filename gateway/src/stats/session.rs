@@ -1,10 +1,11 @@
 //! What one session counts for itself, and the address of its peer. Parts of its outbox, where others find them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Traffic;
 use crate::clock::Moment;
+use crate::sync::AtomicU32;
 
 #[derive(Debug)]
 pub(crate) struct SessionStats {
