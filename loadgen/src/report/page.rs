@@ -92,13 +92,24 @@ impl Page {
         self.flow(LABEL, LABEL, gap, pieces);
     }
 
-    /// Writes a sentence behind a mark, and goes on beneath its first word.
+    /// Writes a sentence behind a mark, and goes on beneath its first word. Its own lines stay lines, with their indents.
     pub(crate) fn sentence(&mut self, indent: usize, mark: &str, sentence: &str, hue: Hue) {
         self.put(&" ".repeat(indent), Hue::Plain);
         self.put(mark, hue);
         let indent = indent + mark.chars().count();
+        for (number, line) in sentence.lines().enumerate() {
+            let own = line.len() - line.trim_start().len();
+            if number > 0 {
+                self.put(&" ".repeat(indent + own), Hue::Plain);
+            }
+            self.words(indent + own, line, hue);
+        }
+    }
+
+    /// Writes words from column `indent`, and further lines from there.
+    fn words(&mut self, indent: usize, text: &str, hue: Hue) {
         let mut line = String::new();
-        for word in sentence.split_whitespace() {
+        for word in text.split_whitespace() {
             if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
                 self.put(&line, hue);
                 self.end();
@@ -140,6 +151,17 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_of_several_lines_keeps_them() {
+        let mut page = Page::new(false);
+        page.sentence(2, "- ", &format!("none of them:\n  a: {}\n  b: no", "word ".repeat(20)), Hue::Bad);
+        let text = page.finish();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines[0], lines[1].starts_with("      a: word")), ("  - none of them:", true), "{text}");
+        assert!(lines[2].starts_with("      word") && lines[3] == "      b: no", "{text}");
+        assert!(lines.iter().all(|line| line.len() <= WIDTH), "{text}");
+    }
 
     #[test]
     fn lines_end_before_the_edge_and_go_on_beneath() {
