@@ -1,5 +1,9 @@
 //! Which outages belong together: the clients of one gateway, of one server, or all of them. What each was, and what it did to
 //! the other gateways.
+//!
+//! Every connect belongs to a failure: to the one in whose time it is, or else to the next one. A client that is given notice
+//! moves before anybody is without service, and how many do so at a time is what the other gateways feel. If there is no next
+//! one, everybody has moved in time: that is a failure that hit nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,13 +15,13 @@ use crate::stats::Times;
 /// Reconnects are a wave if they come within so long.
 const WAVE: Duration = Duration::from_millis(100);
 
-/// Connects up to so long after the last outage belong to the failure.
+/// Connects up to so long after the last outage are in the time of the failure.
 const AFTERMATH: Nanos = SECOND;
 
-/// Outages that began together.
+/// Outages that began together, or none if all clients moved in time.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// When the first one began, and the last one.
+    /// When the first one began, and the last one; or else the first connect.
     pub from_ns: Nanos,
     /// See `from_ns`.
     pub last_from_ns: Nanos,
@@ -41,7 +45,7 @@ pub struct Failure {
     pub unsent: u64,
     /// From which gateway to which, the most frequent first.
     pub moves: Vec<Move>,
-    /// Connects to each gateway meanwhile.
+    /// Connects to each gateway meanwhile, and since the failure before.
     pub connects: Vec<Connects>,
 }
 
@@ -85,21 +89,31 @@ pub(super) fn failures(record: &Record, pace: Duration, apart: Duration) -> Vec<
     let mut outages: Vec<&Outage> = record.outages.iter().collect();
     outages.sort_by_key(|outage| outage.from_ns);
     let apart = nanos(apart);
-    outages
-        .chunk_by(|before, after| after.from_ns - before.from_ns <= apart)
-        .map(|together| failure(record, together, nanos(pace)))
-        .collect()
+    let mut over = 0;
+    let mut failures = Vec::new();
+    for together in outages.chunk_by(|before, after| after.from_ns - before.from_ns <= apart) {
+        let failure = failure(record, together, over, nanos(pace));
+        over = over.max(failure.to_ns.unwrap_or(record.length_ns) + AFTERMATH + 1);
+        failures.push(failure);
+    }
+    if connects_since(record, over).next().is_some() {
+        failures.push(failure(record, &[], over, nanos(pace)));
+    }
+    failures
 }
 
-fn failure(record: &Record, outages: &[&Outage], pace: Nanos) -> Failure {
-    let from_ns = outages.first().map_or(0, |outage| outage.from_ns);
-    let last_from_ns = outages.last().map_or(0, |outage| outage.from_ns);
+/// `over`: when those before it were, with their aftermath.
+fn failure(record: &Record, outages: &[&Outage], over: Nanos, pace: Nanos) -> Failure {
+    let mut moved = connects_since(record, over);
+    let from_ns = outages.first().map(|outage| outage.from_ns).or(moved.next()).unwrap_or(over);
+    let last_from_ns = outages.last().map_or(from_ns, |outage| outage.from_ns);
     let mut outage = Times::default();
     for (to, from) in outages.iter().filter_map(|outage| Some((outage.to_ns?, outage.from_ns))) {
         outage.record(to - from);
     }
     let unserved = outages.iter().filter(|outage| outage.to_ns.is_none()).count();
-    let end = outages.iter().map(|outage| outage.to_ns.unwrap_or(record.length_ns)).max().unwrap_or(from_ns);
+    let ends = outages.iter().map(|outage| outage.to_ns.unwrap_or(record.length_ns));
+    let end = ends.max().or(moved.next_back()).unwrap_or(from_ns);
     let distinct =
         |of: fn(&Outage) -> usize| outages.iter().map(|outage| of(outage)).collect::<BTreeSet<_>>().len();
     Failure {
@@ -116,8 +130,13 @@ fn failure(record: &Record, outages: &[&Outage], pace: Nanos) -> Failure {
         lost: outages.iter().map(|outage| outage.lost).sum(),
         unsent: outages.iter().map(|outage| outage.unsent).sum(),
         moves: moves(outages),
-        connects: connects(record, from_ns, end + AFTERMATH),
+        connects: connects(record, from_ns.min(over), end + AFTERMATH),
     }
+}
+
+/// Until everybody stops.
+fn connects_since(record: &Record, from: Nanos) -> impl DoubleEndedIterator<Item = Nanos> {
+    record.connects.iter().map(|(at, _)| *at).filter(move |at| (from..record.length_ns).contains(at))
 }
 
 fn moves(outages: &[&Outage]) -> Vec<Move> {
@@ -270,6 +289,45 @@ mod tests {
         let connects = every(9_000, 10, 5).chain(every(10_100, 5, 40)).map(|at| (at, 1)).collect();
         let record = Record { connects, ..record(outages) };
         let [failure] = &record.failures(PACE, APART)[..] else { panic!("one failure") };
-        assert_eq!(failure.connects, [Connects { gateway: 1, count: 40, peak_per_s: 200 }]);
+        assert_eq!(failure.connects, [Connects { gateway: 1, count: 45, peak_per_s: 200 }]);
+    }
+
+    /// `count` connects to the second gateway, 10 ms apart.
+    fn wave(from_ms: u64, count: u64) -> impl Iterator<Item = (Nanos, usize)> {
+        (0..count).map(move |number| ((from_ms + 10 * number) * MILLI, 1))
+    }
+
+    #[test]
+    fn who_moves_in_time_belongs_to_the_failure_that_comes() {
+        let outages = vec![
+            outage(0, 5_000, 5_500, 0, 1),
+            outage(1, 10_000, 15_000, 0, 1),
+            outage(2, 12_000, 12_500, 0, 1),
+        ];
+        let connects = wave(1_000, 3).chain(wave(6_400, 5)).chain(wave(7_000, 20)).chain(wave(15_900, 2));
+        let record = Record { connects: connects.collect(), length_ns: 30 * SECOND, ..record(outages) };
+        let failures = record.failures(PACE, APART);
+        let counts =
+            failures.iter().map(|failure| failure.connects.iter().map(|one| one.count).sum::<usize>());
+        let [before_and_after, since, meanwhile] = [3 + 5, 20 + 2, 0];
+        assert_eq!(counts.collect::<Vec<_>>(), [before_and_after, since, meanwhile]);
+    }
+
+    #[test]
+    fn whoever_moves_in_time_and_hits_nobody_is_in_the_report() {
+        let marks = vec![Mark { at_ns: 19_900 * MILLI, text: "told to drain".to_owned() }];
+        let connects = wave(10_100, 1).chain(wave(20_000, 40)).collect();
+        let record = Record {
+            connects,
+            marks,
+            length_ns: 30 * SECOND,
+            ..record(vec![outage(0, 10_000, 10_500, 0, 1)])
+        };
+        let [_, moved] = &record.failures(PACE, APART)[..] else { panic!("two failures") };
+        assert_eq!((moved.conns, moved.unserved, moved.outage.count(), moved.mark), (0, 0, 0, Some(0)));
+        assert_eq!((moved.from_ns, moved.last_from_ns), (20 * SECOND, 20 * SECOND));
+        assert_eq!(moved.connects, [Connects { gateway: 1, count: 40, peak_per_s: 100 }]);
+        let late = Record { length_ns: 19 * SECOND, ..record };
+        assert_eq!(late.failures(PACE, APART).len(), 1, "what comes when it is over does not count");
     }
 }
