@@ -100,7 +100,7 @@ fn why(error: &ConnectError) -> String {
     match error {
         ConnectError::Network { error, .. } => format!("cannot connect: {error}"),
         ConnectError::Timeout { after, .. } => {
-            format!("no answer within {after:?}; it may be the wrong port, or only one end may use TLS")
+            format!("no answer within {after:?}; check the port, and that both ends use TLS, or neither")
         }
         ConnectError::Handshake { error, .. } => {
             format!("the handshake broke off: {error}; servers connect to a gateway's internal port")

@@ -15,9 +15,8 @@ use super::flags::{KeyFlags, max_packet};
 use super::parse;
 use super::tls::{ClientTls, ServerTls};
 use super::{COULD_NOT_RUN, USAGE_ERROR, create, fail};
-use crate::failover::{self, Demand, FailoverPlan, Play};
+use crate::failover::{self, Demand, FailoverPlan, Gateway, Play};
 use crate::limits::{self, LimitError, OTHER_FILES};
-use crate::plan::Target;
 
 /// How often a virtual connection asks, unless told otherwise.
 const PACE: Duration = Duration::from_millis(200);
@@ -28,9 +27,10 @@ const DURATION: Duration = Duration::from_secs(60);
 /// How long nobody is served when something fails, and what is lost meanwhile.
 #[derive(Debug, Args)]
 pub(super) struct Failover {
-    /// Gateways: PUBLIC/INTERNAL, each HOST:PORT; clients use the first half, servers the second
-    #[arg(value_name = "TARGET", required = true, value_parser = parse::target)]
-    targets: Vec<Target>,
+    /// Gateways: PUBLIC/INTERNAL, each HOST:PORT; clients use the first half, servers the second. Reports call one by the
+    /// name that is given as NAME=PUBLIC/INTERNAL
+    #[arg(value_name = "TARGET", required = true, value_parser = parse::gateway)]
+    targets: Vec<Gateway>,
 
     /// The target is a name for all gateways; it is looked up again so often
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
@@ -300,12 +300,14 @@ mod tests {
 
     #[test]
     fn it_is_planned_as_it_was_typed() {
-        let targets = ["gw1:7010/10.0.0.1:7020", "gw2"];
+        let targets = ["gw1:7010/10.0.0.1:7020", "west=gw2"];
         let plan =
             plan(&[&targets[..], &["-c", "500", "--conns", "2", "--detection", "2s"]].concat()).unwrap();
         assert_eq!((plan.conns(), plan.rate, plan.pace()), (1000, 5000.0, PACE));
-        assert_eq!(plan.targets[0].server_addr, "10.0.0.1:7020");
-        assert_eq!(plan.targets[1].server_addr, "gw2:7020");
+        assert_eq!(plan.targets[0].target.server_addr, "10.0.0.1:7020");
+        assert_eq!(plan.targets[1].target.server_addr, "gw2:7020");
+        let names = plan.targets.iter().map(|gateway| gateway.name.as_deref());
+        assert_eq!(names.collect::<Vec<_>>(), [None, Some("west")]);
         assert_eq!((plan.duration, plan.fleet.detection), (Some(DURATION), Duration::from_secs(2)));
     }
 
@@ -331,7 +333,9 @@ mod tests {
         for (args, words) in [
             (&[][..], &["TARGET"][..]),
             (&["gw:x"], &["gw:x", "HOST:PORT"]),
-            (&["a", "b", "--resolve", "5s"], &["--resolve", "one target"]),
+            (&["a", "b", "--resolve", "5s"], &["TARGET b:7010", "with --resolve"]),
+            (&["gw1=a", "gw1=b"], &["gw1", "two gateways"]),
+            (&["=a"], &["no name", "gw1="]),
             (&["gw", "--play", "nobody"], &["nobody", "clients"]),
             (&["gw", "--choice", "best"], &["best", "round-robin"]),
             (&["gw", "--threshold", "outage<1s"], &["outage.p99"]),

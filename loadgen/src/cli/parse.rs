@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastway_gateway::Size;
 
+use crate::failover::Gateway;
 use crate::plan::{Sizes, Stage, Target};
 use crate::threshold::parse_number;
 
@@ -82,6 +83,15 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
         with_port(internal, SERVER_PORT)?
     };
     Ok(Target { client_addr, server_addr })
+}
+
+/// A target, or `NAME=` and a target.
+pub(super) fn gateway(text: &str) -> Result<Gateway, String> {
+    let Some((name, text)) = text.split_once('=') else { return target(text).map(Gateway::from) };
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(format!("{name:?} is no name: it is written without spaces, as in gw1=10.0.0.1:7010"));
+    }
+    Ok(Gateway { name: Some(name.to_owned()), target: target(text)? })
 }
 
 fn with_port(addr: &str, port: &str) -> Result<String, String> {

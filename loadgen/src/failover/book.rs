@@ -8,13 +8,11 @@ use parking_lot::Mutex;
 
 use super::message::Question;
 use super::plan::FailoverPlan;
-use super::record::{Mark, Outage, Record, Trouble, bin_of};
+use super::record::{Mark, Outage, Record, bin_of};
+use super::troubles::Troubles;
 use crate::clock::{Clock, Nanos, nanos};
 
-/// Different sentences that are kept about gateways.
-const MOST_TROUBLES: usize = 100;
-
-/// What all of a run share.
+/// What all of a run share, whoever ends first: what is noted when the record was taken is in no record, and does no harm.
 #[derive(Debug)]
 pub(super) struct Book {
     clock: Clock,
@@ -82,14 +80,9 @@ impl Book {
     }
 
     /// The library, or an endpoint, said something of a gateway.
-    pub(super) fn trouble(&self, text: String) {
+    pub(super) fn trouble(&self, text: &str) {
         let now = self.clock.now();
-        let troubles = &mut self.pages.lock().record.troubles;
-        if let Some(known) = troubles.get_mut(&text) {
-            (known.count, known.last_ns) = (known.count + 1, now);
-        } else if troubles.len() < MOST_TROUBLES {
-            troubles.insert(text, Trouble { count: 1, first_ns: now, last_ns: now });
-        }
+        self.pages.lock().troubles.note(text, now);
     }
 
     /// What times are measured by.
@@ -114,10 +107,10 @@ impl Book {
 
     /// Everybody talks: what is noted from now on counts.
     pub(super) fn begin(&self) {
-        self.pages.lock().begun = Some(self.clock.now());
+        self.pages.lock().begin(self.clock.now());
     }
 
-    /// Nobody asks any more.
+    /// Nobody asks any more, from now on.
     pub(super) fn end(&self) {
         self.pages.lock().ended = Some(self.clock.now());
     }
@@ -137,16 +130,19 @@ impl Book {
         self.pages.lock().glance(self.clock.now())
     }
 
-    /// What was seen.
-    pub(super) fn close(&self) -> Record {
-        std::mem::take(&mut *self.pages.lock()).close(self.clock.now())
+    /// What was seen until now.
+    pub(super) fn record(&self) -> Record {
+        self.pages.lock().record(self.clock.now())
     }
 }
 
-/// The pages. Times are the clock's, until it is closed.
+/// The pages. Times are the clock's.
 #[derive(Debug, Default)]
 struct Pages {
     record: Record,
+    /// The addresses of its gateways.
+    addrs: Vec<String>,
+    troubles: Troubles,
     lanes: Vec<Lane>,
     conns_per_client: usize,
     message_bytes: usize,
@@ -179,10 +175,11 @@ struct Broken {
 
 impl Pages {
     fn new(plan: &FailoverPlan) -> Self {
-        let gateways = plan.known();
+        let (addrs, gateways): (Vec<_>, Vec<_>) = plan.known().into_iter().unzip();
         let answers = vec![Vec::new(); gateways.len()];
         Self {
             record: Record { gateways, answers, ..Record::default() },
+            addrs,
             lanes: vec![Lane::default(); plan.conns()],
             conns_per_client: plan.conns_per_client,
             message_bytes: plan.message_bytes,
@@ -193,11 +190,11 @@ impl Pages {
 
     /// The place of a gateway among all that were seen.
     fn gateway(&mut self, addr: &str) -> usize {
-        let gateways = &mut self.record.gateways;
-        gateways.iter().position(|known| known == addr).unwrap_or_else(|| {
-            gateways.push(addr.to_owned());
+        self.addrs.iter().position(|known| known == addr).unwrap_or_else(|| {
+            self.addrs.push(addr.to_owned());
+            self.record.gateways.push(addr.to_owned());
             self.record.answers.push(Vec::new());
-            gateways.len() - 1
+            self.addrs.len() - 1
         })
     }
 
@@ -299,6 +296,11 @@ impl Pages {
         }
     }
 
+    fn begin(&mut self, now: Nanos) {
+        self.begun = Some(now);
+        self.record.early.lost_conns = self.record.counts.lost_conns;
+    }
+
     /// Who is late is without service, whether it was found out already or not.
     fn glance(&self, now: Nanos) -> Glance {
         let late = |lane: &&Lane| {
@@ -314,16 +316,17 @@ impl Pages {
         }
     }
 
-    fn close(mut self, now: Nanos) -> Record {
+    fn record(&self, now: Nanos) -> Record {
         let ended = self.ended.unwrap_or(now);
+        let mut record = Record { troubles: self.troubles.all(), ..self.record.clone() };
         for (number, page) in self.lanes.iter().enumerate() {
-            self.record.counts.open += page.open.len() as u64;
+            record.counts.open += page.open.len() as u64;
             let is_late = page.open.front().is_some_and(|(_, asked)| now.saturating_sub(*asked) > self.stall);
             if let Some((from_ns, before)) = page.last
                 && (page.broken.is_some() || is_late)
             {
                 let Broken { lost, unsent } = page.broken.unwrap_or_default();
-                self.record.outages.push(Outage {
+                record.outages.push(Outage {
                     lane: number,
                     client: number / self.conns_per_client,
                     from_ns,
@@ -337,8 +340,8 @@ impl Pages {
             }
         }
         let begun = self.begun.unwrap_or(ended);
-        self.record.length_ns = ended - begun;
-        since(self.record, begun)
+        record.length_ns = ended - begun;
+        since(record, begun)
     }
 }
 
@@ -355,10 +358,12 @@ fn since(mut record: Record, begun: Nanos) -> Record {
         *at = at.saturating_sub(begun);
         is_since
     });
+    let early = record.marks.extract_if(.., |mark| mark.at_ns < begun);
+    record.early.marks = early.map(|mark| mark.text).collect();
     for mark in &mut record.marks {
-        mark.at_ns = mark.at_ns.saturating_sub(begun);
+        mark.at_ns -= begun;
     }
-    for trouble in record.troubles.values_mut() {
+    for trouble in &mut record.troubles {
         trouble.first_ns = trouble.first_ns.saturating_sub(begun);
         trouble.last_ns = trouble.last_ns.saturating_sub(begun);
     }
@@ -367,8 +372,11 @@ fn since(mut record: Record, begun: Nanos) -> Record {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Gateway;
+    use super::super::record::Early;
     use super::*;
     use crate::clock::MILLI;
+    use crate::plan::Target;
 
     /// Two clients with two virtual connections each.
     fn pages() -> Pages {
@@ -396,7 +404,7 @@ mod tests {
         pages.opened(3, "b");
         let question = ask(&mut pages, 3, 700);
         pages.answered(3, &question, 702 * MILLI);
-        let record = pages.close(1000 * MILLI);
+        let record = pages.record(1000 * MILLI);
         let expected = Outage {
             lane: 3,
             client: 1,
@@ -423,7 +431,7 @@ mod tests {
             let question = ask(&mut pages, 0, asked_ms);
             pages.answered(0, &question, answered_ms * MILLI);
         }
-        let record = pages.close(3000 * MILLI);
+        let record = pages.record(3000 * MILLI);
         let [outage] = &record.outages[..] else { panic!("one outage: {:?}", record.outages) };
         assert_eq!((outage.from_ns, outage.to_ns), (1200 * MILLI, Some(2301 * MILLI)));
         assert!(!outage.was_lost && outage.lost == 0);
@@ -441,7 +449,7 @@ mod tests {
         ask(&mut pages, 1, 500);
         ask(&mut pages, 2, 2900);
         assert_eq!(pages.glance(3000 * MILLI).without_service, 2, "the third one does not wait for long");
-        let record = pages.close(3000 * MILLI);
+        let record = pages.record(3000 * MILLI);
         let lanes: Vec<_> = record.outages.iter().map(|outage| (outage.lane, outage.to_ns)).collect();
         assert_eq!(lanes, [(0, None), (1, None)]);
         assert_eq!(record.counts.open, 2);
@@ -456,12 +464,55 @@ mod tests {
             let question = ask(&mut pages, 0, asked_ms);
             pages.answered(0, &question, answered_ms * MILLI);
         }
+        pages.lost(0);
         pages.record.connects = vec![(MILLI, 0), (2500 * MILLI, 0)];
-        pages.begun = Some(2100 * MILLI);
+        let mark = |at_ms: u64, text: &str| Mark { at_ns: at_ms * MILLI, text: text.to_owned() };
+        pages.record.marks = vec![mark(2000, "killed"), mark(2200, "back")];
+        pages.begin(2100 * MILLI);
         pages.ended = Some(2600 * MILLI);
-        let record = pages.close(3000 * MILLI);
+        let record = pages.record(3000 * MILLI);
         assert_eq!((record.outages.len(), &record.connects[..]), (0, &[(400 * MILLI, 0)][..]));
         assert_eq!((record.length_ns, &record.answers[0][..]), (500 * MILLI, &[][..]));
+        assert_eq!(record.marks, [mark(100, "back")]);
+        assert_eq!(record.early, Early { marks: vec!["killed".to_owned()], lost_conns: 1 });
+    }
+
+    #[test]
+    fn who_still_talks_when_the_record_is_taken_does_no_harm() {
+        let plan = FailoverPlan { clients: 2, ..FailoverPlan::default() };
+        let book = Book::new(&plan);
+        book.opened(1, "a");
+        book.begin();
+        let question = book.ask(1, Duration::ZERO);
+        book.end();
+        let record = book.record();
+        assert!(book.is_over(), "nobody asks again");
+        book.answered(1, &question);
+        book.ask(1, Duration::ZERO);
+        book.unsaid(1);
+        book.missed(0, 1);
+        book.opened(0, "b");
+        book.connected("c");
+        book.lost(1);
+        assert_eq!((record.counts.open, record.counts.answered, record.gateways.len()), (1, 0, 1));
+    }
+
+    #[test]
+    fn a_gateway_that_is_listed_twice_is_one_and_has_its_name() {
+        let gateway = |name: Option<&str>, addr: &str| Gateway {
+            name: name.map(str::to_owned),
+            target: Target { client_addr: addr.to_owned(), server_addr: addr.to_owned() },
+        };
+        let targets = vec![
+            gateway(Some("gw1"), "127.0.0.1:7010"),
+            gateway(None, "127.0.0.1:7010"),
+            gateway(None, "GW2:7010"),
+            gateway(None, "gw2:7010"),
+        ];
+        let mut pages = Pages::new(&FailoverPlan { targets, ..FailoverPlan::default() });
+        let places = ["127.0.0.1:7010", "gw2:7010", "10.0.0.9:7010"].map(|addr| pages.gateway(addr));
+        assert_eq!(places, [0, 1, 2]);
+        assert_eq!(pages.record(0).gateways, ["gw1", "gw2:7010", "10.0.0.9:7010"]);
     }
 
     #[test]

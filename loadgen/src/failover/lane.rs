@@ -37,7 +37,7 @@ impl Lane {
                     gone = Some(Instant::now());
                 }
                 Err(error) => {
-                    self.book.trouble(error.to_string());
+                    self.book.trouble(&error.to_string());
                     sleep(REST).await;
                 }
             }
@@ -57,7 +57,7 @@ impl Lane {
                 }
                 Ok(None) => {
                     if let Some(reason) = conn.close_reason().filter(|_| !self.book.is_over()) {
-                        self.book.trouble(format!("{}: {reason}", self.server));
+                        self.book.trouble(&format!("server {}: {reason}", self.server));
                     }
                     return;
                 }

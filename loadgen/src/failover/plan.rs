@@ -1,5 +1,6 @@
 //! What is meant: who takes part, how often they ask, what is told to the library. Checked once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -24,11 +25,21 @@ pub enum Play {
     Clients,
 }
 
+/// One gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gateway {
+    /// What reports call it; `None`: by its public address.
+    pub name: Option<String>,
+    /// Where it is.
+    #[serde(flatten)]
+    pub target: Target,
+}
+
 /// A whole run, before it begins.
 #[derive(Clone, Debug)]
 pub struct FailoverPlan {
-    /// Gateways: clients are connected to one of them, servers to all.
-    pub targets: Vec<Target>,
+    /// Gateways: clients are connected to one of them, servers to all. One that is listed twice counts once.
+    pub targets: Vec<Gateway>,
     /// The addresses of the only target are names: all that they resolve to are gateways, asked again so often.
     pub resolve: Option<Duration>,
     /// Which sides.
@@ -65,6 +76,20 @@ pub struct FailoverPlan {
     pub grace: Duration,
     /// If not everybody has had an answer after so long, there is nothing to measure.
     pub give_up: Duration,
+}
+
+impl Gateway {
+    /// Its public address, as the library spells it.
+    fn addr(&self) -> Option<String> {
+        GatewayAddr::new(&self.target.client_addr).ok().map(|addr| addr.to_string())
+    }
+}
+
+impl From<Target> for Gateway {
+    /// Without a name.
+    fn from(target: Target) -> Self {
+        Self { name: None, target }
+    }
 }
 
 impl Default for FailoverPlan {
@@ -106,10 +131,7 @@ impl FailoverPlan {
                 "no gateway was named; name all of them, such as gw1:7010 gw2:7010",
             ));
         }
-        if self.resolve.is_some() && self.targets.len() > 1 {
-            let count = self.targets.len().to_string();
-            return flag("--resolve", count, "takes one target, whose name stands for all gateways");
-        }
+        self.check_targets()?;
         if !(1..=1_000_000).contains(&self.clients) {
             return flag("-c", self.clients.to_string(), "must be 1 to 1000000");
         }
@@ -130,6 +152,30 @@ impl FailoverPlan {
         if !(MIN_BYTES..=longest).contains(&self.message_bytes) {
             let bytes = self.message_bytes.to_string();
             return flag("-s", bytes, "must be 16 or more, and fit into --max-packet-size");
+        }
+        Ok(())
+    }
+
+    fn check_targets(&self) -> Result<(), PlanError> {
+        let flag = |flag, text: &str, why| Err(PlanError::Flag { flag, text: text.to_owned(), why });
+        if let (Some(_), [_, second, ..]) = (self.resolve, &self.targets[..]) {
+            let why = "with --resolve there is one target, whose name stands for all gateways";
+            return flag("TARGET", &second.target.client_addr, why);
+        }
+        let mut addrs = BTreeMap::new();
+        for (name, addr) in
+            self.targets.iter().filter_map(|gateway| Some((gateway.name.as_ref()?, gateway.addr()?)))
+        {
+            if self.resolve.is_some() {
+                return flag(
+                    "TARGET",
+                    name,
+                    "with --resolve a target is more than one gateway, and has no name of its own",
+                );
+            }
+            if addrs.insert(name, addr.clone()).is_some_and(|other| other != addr) {
+                return flag("TARGET", name, "two gateways have this name; give each its own");
+            }
         }
         Ok(())
     }
@@ -156,26 +202,34 @@ impl FailoverPlan {
         ServerId::new(self.first_server_id + index as u32)
     }
 
-    /// The gateways' public addresses as the library spells them, as far as they are known.
-    pub(super) fn known(&self) -> Vec<String> {
-        let addrs = self.targets.iter().filter(|_| self.resolve.is_none());
-        addrs
-            .filter_map(|target| GatewayAddr::new(&target.client_addr).ok())
-            .map(|addr| addr.to_string())
-            .collect()
+    /// The gateways' public addresses as the library spells them, and their names, as far as they are known. Each once.
+    pub(super) fn known(&self) -> Vec<(String, String)> {
+        let mut known: Vec<(String, String)> = Vec::new();
+        for gateway in self.targets.iter().filter(|_| self.resolve.is_none()) {
+            let Some(addr) = gateway.addr() else { continue };
+            match known.iter_mut().find(|(other, _)| *other == addr) {
+                Some((_, name)) => {
+                    if let Some(given) = &gateway.name {
+                        name.clone_from(given);
+                    }
+                }
+                None => known.push((addr.clone(), gateway.name.clone().unwrap_or(addr))),
+            }
+        }
+        known
     }
 
     /// Where clients find gateways.
     pub(super) fn public(&self) -> Result<Gateways, FindError> {
-        self.gateways(|target| &target.client_addr)
+        self.gateways(|gateway| &gateway.target.client_addr)
     }
 
     /// Where servers find them.
     pub(super) fn internal(&self) -> Result<Gateways, FindError> {
-        self.gateways(|target| &target.server_addr)
+        self.gateways(|gateway| &gateway.target.server_addr)
     }
 
-    fn gateways(&self, addr: fn(&Target) -> &String) -> Result<Gateways, FindError> {
+    fn gateways(&self, addr: fn(&Gateway) -> &String) -> Result<Gateways, FindError> {
         match (self.resolve, &self.targets[..]) {
             (Some(every), [name]) => Gateways::dns(addr(name), every),
             (_, targets) => Gateways::list(targets.iter().map(addr)),
@@ -204,10 +258,14 @@ impl FailoverPlan {
 mod tests {
     use super::*;
 
+    fn gateway(name: Option<&str>, host: &str) -> Gateway {
+        let target = Target { client_addr: format!("{host}:7010"), server_addr: format!("{host}:7020") };
+        Gateway { name: name.map(str::to_owned), target }
+    }
+
     fn plan(change: impl FnOnce(&mut FailoverPlan)) -> FailoverPlan {
-        let target =
-            |host: &str| Target { client_addr: format!("{host}:7010"), server_addr: format!("{host}:7020") };
-        let mut plan = FailoverPlan { targets: vec![target("a"), target("b")], ..FailoverPlan::default() };
+        let targets = vec![gateway(None, "a"), gateway(None, "b")];
+        let mut plan = FailoverPlan { targets, ..FailoverPlan::default() };
         change(&mut plan);
         plan
     }
@@ -227,11 +285,41 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_that_is_listed_twice_is_one_by_the_name_that_one_of_them_has() {
+        let targets = vec![
+            gateway(None, "a"),
+            gateway(None, "b"),
+            gateway(Some("gw1"), "A"),
+            gateway(Some("gw1"), "a"),
+        ];
+        let plan = plan(|plan| plan.targets = targets);
+        assert_eq!(plan.check(), Ok(()));
+        assert_eq!(
+            plan.known(),
+            [("a:7010", "gw1"), ("b:7010", "b:7010")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
+    }
+
+    #[test]
     fn what_cannot_work_is_said_with_the_flag() {
         type Change = fn(&mut FailoverPlan);
-        let wrong: [(Change, &str); 7] = [
+        let wrong: [(Change, &str); 9] = [
             (|plan| plan.targets.clear(), "no gateway"),
-            (|plan| plan.resolve = Some(Duration::from_secs(5)), "--resolve"),
+            (
+                |plan| plan.resolve = Some(Duration::from_secs(5)),
+                "b:7010: with --resolve there is one target",
+            ),
+            (
+                |plan| {
+                    plan.resolve = Some(Duration::from_secs(5));
+                    plan.targets = vec![gateway(Some("gw"), "a")];
+                },
+                "gw: with --resolve",
+            ),
+            (
+                |plan| plan.targets = vec![gateway(Some("gw"), "a"), gateway(Some("gw"), "b")],
+                "gw: two gateways",
+            ),
             (|plan| plan.clients = 0, "-c 0"),
             (|plan| plan.conns_per_client = 0, "--conns 0"),
             (|plan| plan.servers = 0, "--servers 0"),

@@ -1,6 +1,5 @@
 //! What was seen, when it is over.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -17,18 +16,20 @@ pub const BIN: Duration = Duration::from_millis(100);
 pub struct Record {
     /// How long everybody talked.
     pub length_ns: Nanos,
-    /// The addresses of gateways; others name them by their place here.
+    /// The names of gateways, or else their addresses; others name them by their place here.
     pub gateways: Vec<String>,
     /// Answers through each gateway in each [`BIN`].
     pub answers: Vec<Vec<u32>>,
-    /// Clients' connects: when, and to which gateway.
+    /// Clients' connects: when, and to which gateway. In the order of time.
     pub connects: Vec<(Nanos, usize)>,
     /// Of virtual connections that came back, in the order of that; then of those that did not.
     pub outages: Vec<Outage>,
     /// What somebody said meanwhile.
     pub marks: Vec<Mark>,
     /// What the library said of gateways: each sentence once.
-    pub troubles: BTreeMap<String, Trouble>,
+    pub troubles: Vec<Trouble>,
+    /// What came too early to be measured.
+    pub early: Early,
     /// From question to answer.
     pub response: Times,
     /// How late questions were asked. This tool's own fault.
@@ -92,9 +93,20 @@ pub struct Mark {
     pub text: String,
 }
 
-/// How often something was said of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was before everybody talked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Early {
+    /// What somebody said.
+    pub marks: Vec<String>,
+    /// Virtual connections that were lost.
+    pub lost_conns: u64,
+}
+
+/// Something that was said of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
+    /// What; `…` stands for numbers that differed.
+    pub text: String,
     /// How often.
     pub count: u64,
     /// First.
@@ -140,10 +152,18 @@ impl Record {
         counts
     }
 
-    /// Parts of the whole time.
+    /// Answers through each gateway in each [`BIN`].
+    #[must_use]
+    pub fn answers_by_bin(&self) -> Vec<Vec<u32>> {
+        let mut counts = self.answers.clone();
+        counts.iter_mut().for_each(|counts| counts.resize(self.bins(), 0));
+        counts
+    }
+
+    /// How often a [`BIN`] went by. What is left over at the end is none: in a part of its time there is a part of its answers.
     #[must_use]
     pub fn bins(&self) -> usize {
-        bin_of(self.length_ns) + 1
+        bin_of(self.length_ns)
     }
 }
 
@@ -172,17 +192,25 @@ mod tests {
         };
         let outages = vec![outage(150, Some(350)), outage(110, Some(120)), outage(290, None)];
         let record = Record { length_ns: 500 * MILLI, outages, ..Record::default() };
-        assert_eq!(record.without_service(), [0, 1, 2, 1, 1, 1]);
+        assert_eq!(record.without_service(), [0, 1, 2, 1, 1]);
     }
 
     #[test]
     fn connects_are_counted_where_they_went() {
         let record = Record {
-            length_ns: 250 * MILLI,
+            length_ns: 390 * MILLI,
             gateways: vec!["a".to_owned(), "b".to_owned()],
             connects: vec![(50 * MILLI, 1), (120 * MILLI, 0), (130 * MILLI, 0), (900 * MILLI, 0)],
             ..Record::default()
         };
         assert_eq!(record.connects_by_bin(), [[0, 2, 0], [1, 0, 0]]);
+    }
+
+    #[test]
+    fn what_is_left_over_at_the_end_is_no_fall() {
+        let record =
+            Record { length_ns: 203 * MILLI, answers: vec![vec![50, 50, 1], vec![50]], ..Record::default() };
+        assert_eq!(record.answers_by_bin(), [[50, 50], [50, 0]]);
+        assert_eq!(record.without_service().len(), 2);
     }
 }

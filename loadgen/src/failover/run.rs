@@ -1,6 +1,7 @@
 //! A run from its beginning to its end.
 
 use std::io::{self, Write as _};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::book::Book;
 use super::live::Live;
 use super::marks::Marks;
+use super::panics::Panics;
 use super::plan::{FailoverPlan, Play};
 use super::record::Record;
 use super::sides::{Servers, start_clients};
@@ -27,17 +29,20 @@ const LOOK: Duration = Duration::from_millis(50);
 /// If the operating system refuses timers or signals. What goes wrong with gateways is part of what is returned.
 pub fn run(plan: &FailoverPlan, quiet: bool) -> io::Result<Record> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let book = Arc::new(Book::new(plan));
-        let leader = Leader {
-            plan: Arc::new(plan.clone()),
-            signals: Signals::new()?,
-            live: Live::new(quiet, plan.duration),
-            marks: plan.marks.then(|| Marks::read(book.clock())),
-            book,
-        };
-        Ok(leader.lead().await)
-    })
+    runtime.block_on(lead(plan, quiet))
+}
+
+async fn lead(plan: &FailoverPlan, quiet: bool) -> io::Result<Record> {
+    let book = Arc::new(Book::new(plan));
+    let leader = Leader {
+        plan: Arc::new(plan.clone()),
+        signals: Signals::new()?,
+        panics: Panics::watch(),
+        live: Live::new(quiet, plan.duration),
+        marks: plan.marks.then(|| Marks::read(book.clock())),
+        book,
+    };
+    Ok(leader.lead().await)
 }
 
 /// Who leads a run.
@@ -45,6 +50,7 @@ struct Leader {
     plan: Arc<FailoverPlan>,
     book: Arc<Book>,
     signals: Signals,
+    panics: Panics,
     live: Live,
     marks: Option<Marks>,
 }
@@ -57,19 +63,19 @@ impl Leader {
                 Ok(servers) => Some(servers),
                 Err(error) => {
                     self.book.fail(error.to_string());
-                    return self.book.close();
+                    return self.book.record();
                 }
             },
         };
-        if let Some(servers) = &servers {
-            self.live.stage("servers connect".to_owned());
-            let _ = timeout(self.plan.give_up, servers.ready()).await;
-        }
-        let clients = match self.plan.play {
-            Play::Servers => None,
-            Play::Both | Play::Clients => Some(start_clients(&self.plan, &self.book)),
+        let goes_on = match &servers {
+            Some(servers) => self.servers_are_ready(servers).await,
+            None => true,
         };
-        if clients.is_none() || self.everybody_talks().await {
+        let clients = match self.plan.play {
+            Play::Both | Play::Clients if goes_on => Some(start_clients(&self.plan, &self.book)),
+            _ => None,
+        };
+        if goes_on && (clients.is_none() || self.everybody_talks().await) {
             self.book.begin();
             self.tell_ready();
             self.watch().await;
@@ -78,13 +84,28 @@ impl Leader {
                 self.await_open().await;
             }
         }
-        let record = self.book.close();
+        let mut record = self.book.record();
         self.live.finish();
         drop(clients);
         if let Some(servers) = servers {
             servers.close(self.plan.grace).await;
         }
+        if let Some(panic) = self.panics.first() {
+            record.failure.get_or_insert(panic);
+        }
         record
+    }
+
+    /// Waits until servers are linked, but not for ever: clients say better what is wrong. `false`: it is over.
+    async fn servers_are_ready(&mut self, servers: &Servers) -> bool {
+        self.live.stage("servers connect".to_owned());
+        let mut ready = pin!(timeout(self.plan.give_up, servers.ready()));
+        loop {
+            tokio::select! {
+                _ = &mut ready => return true,
+                is_over = self.look() => if is_over { return false },
+            }
+        }
     }
 
     /// Waits until every virtual connection was answered once. `false`: it will not come to that.
@@ -126,9 +147,13 @@ impl Leader {
         while self.book.has_open() && Instant::now() < deadline && !self.look().await {}
     }
 
-    /// Lets a little time pass. Whether a signal has come.
+    /// Lets a little time pass. Whether it is over: something panicked, or a signal has come.
     async fn look(&mut self) -> bool {
         sleep(LOOK).await;
+        if let Some(panic) = self.panics.first() {
+            self.book.fail(panic);
+            return true;
+        }
         if let Some(marks) = &mut self.marks
             && !marks.take(|mark| self.book.mark(mark))
         {
@@ -146,5 +171,28 @@ impl Leader {
             // If nobody reads it, nobody waits for it.
             let _ = writeln!(io::stdout(), "ready").and_then(|()| io::stdout().flush());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::sample;
+    use super::*;
+    use crate::plan::Target;
+
+    /// Whichever task: this one is not the tool's own, as the library's are not.
+    #[test]
+    fn a_task_that_panics_fails_the_run_at_once() {
+        let addr = "127.0.0.1:1".to_owned();
+        let nobody = Target { client_addr: addr.clone(), server_addr: addr }.into();
+        let plan =
+            FailoverPlan { targets: vec![nobody], play: Play::Servers, duration: None, ..sample::plan() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let record = runtime.block_on(async {
+            tokio::spawn(async { panic!("a task ends here") });
+            timeout(Duration::from_secs(60), lead(&plan, true)).await.expect("it is over").unwrap()
+        });
+        let failure = record.failure.expect("it failed");
+        assert!(failure.contains("panicked at") && failure.contains("a task ends here"), "{failure}");
     }
 }

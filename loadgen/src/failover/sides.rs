@@ -117,9 +117,9 @@ async fn note_troubles(mut events: Receiver<Event>, book: Arc<Book>) {
     loop {
         match events.recv().await {
             Ok(Event::Trouble { gateway, trouble, .. }) => {
-                book.trouble(format!("gateway {gateway}: {trouble}"))
+                book.trouble(&format!("gateway {gateway}: {trouble}"));
             }
-            Ok(Event::NotFound { error, .. }) => book.trouble(error.to_string()),
+            Ok(Event::NotFound { error, .. }) => book.trouble(&error.to_string()),
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }

@@ -78,6 +78,10 @@ impl TestGateway {
     pub(crate) fn stop(&self) {
         self.handle.stop();
     }
+
+    pub(crate) fn drain(&self) {
+        self.handle.drain();
+    }
 }
 
 impl Drop for TestGateway {
@@ -242,6 +246,17 @@ impl Tool {
         let mut line = [0; 6];
         self.child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
         assert_eq!(line.as_slice(), b"ready\n");
+    }
+
+    /// Waits until it has a handler for that signal.
+    pub(crate) fn until_it_heeds(&self, signal: Signal) {
+        let path = format!("/proc/{}/status", self.child.id());
+        wait_for("it heeds the signal", || {
+            let status = std::fs::read_to_string(&path).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+            (caught >> (signal.as_raw() - 1) & 1 == 1).then_some(())
+        });
     }
 
     /// Waits until so many intervals have passed in which echoes came.

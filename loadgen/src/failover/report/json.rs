@@ -5,15 +5,16 @@
 //! |---|---|
 //! | `schema`, `version` | `"fastway-loadgen-failover/1"`, `1` |
 //! | `exit_code`, `reasons` | as in the report of a run: `failure`, `invalid`, `integrity`, `notes` |
-//! | `plan` | what was asked for: `play`, `client_tls`, `server_tls`, `clients`, `conns_per_client`, `servers`, `rate_per_s`, `pace_s`, `detection_s`, `spread_s`, `choice`, `targets` |
+//! | `plan` | what was asked for: `play`, `client_tls`, `server_tls`, `clients`, `conns_per_client`, `servers`, `rate_per_s`, `pace_s`, `detection_s`, `spread_s`, `choice`, `targets`: a list of `name` (null: by its address), `client_addr`, `server_addr` |
 //! | `length_s`, `counts` | how long everybody talked; `asked`, `answered`, `lost`, `unsent`, `open`, `lost_conns` |
 //! | `response_s`, `lag_s` | `p50`, `p99`, `max` |
-//! | `failures` | a list: `from_s`, `last_from_s`, `to_s` (null: not over), `mark` (text or null), `clients`, `conns`, `outage_s` (`count`, `min`, `p50`, `p90`, `p99`, `max`; null where `count` is 0), `unserved`, `stalled`, `lost`, `unsent`, `moves`, `connects` |
+//! | `failures` | a list (`conns` is 0 where clients moved in time): `from_s`, `last_from_s`, `to_s` (null: not over), `mark` (text or null), `clients`, `conns`, `outage_s` (`count`, `min`, `p50`, `p90`, `p99`, `max`; null where `count` is 0), `unserved`, `stalled`, `lost`, `unsent`, `moves`, `connects` |
 //! | `failures[].moves` | a list of `before`, `after` (null: nowhere), `conns`, `first_back_s`, `last_back_s` |
 //! | `failures[].connects` | a list of `gateway`, `count`, `peak_per_s` |
 //! | `marks` | a list of `at_s`, `text` |
-//! | `troubles` | a list of `text`, `count`, `first_s`, `last_s` |
-//! | `series` | `bin_s`; by gateway `answers` and `connects` in each bin; `without_service`: virtual connections at its end |
+//! | `troubles` | a list of `text` (`…` for numbers that differed), `count`, `first_s`, `last_s` |
+//! | `early` | what came before everybody talked: `marks`, a list of texts; `lost_conns` |
+//! | `series` | whole bins of `bin_s` only; by gateway `answers` and `connects` in each bin; `without_service`: virtual connections at its end |
 //! | `thresholds` | a list of `text`, `value`, `passed` |
 
 use serde_json::{Map, Value, json as value};
@@ -60,15 +61,16 @@ pub fn json(plan: &FailoverPlan, record: &Record, failures: &[Failure], verdict:
         "lag_s": times(&record.lag),
         "failures": failures.iter().map(|failure| one(record, failure)).collect::<Vec<_>>(),
         "marks": marks.map(|mark| value!({ "at_s": seconds(mark.at_ns), "text": mark.text })).collect::<Vec<_>>(),
-        "troubles": troubles.map(|(text, trouble)| value!({
-            "text": text,
+        "troubles": troubles.map(|trouble| value!({
+            "text": trouble.text,
             "count": trouble.count,
             "first_s": seconds(trouble.first_ns),
             "last_s": seconds(trouble.last_ns),
         })).collect::<Vec<_>>(),
+        "early": { "marks": record.early.marks, "lost_conns": record.early.lost_conns },
         "series": {
             "bin_s": BIN.as_secs_f64(),
-            "answers": by_gateway(record, &record.answers),
+            "answers": by_gateway(record, &record.answers_by_bin()),
             "connects": by_gateway(record, &record.connects_by_bin()),
             "without_service": record.without_service(),
         },
@@ -157,7 +159,7 @@ mod tests {
         );
         assert_eq!(report["marks"][1]["text"], "gw1 back");
         assert_eq!(report["series"]["without_service"][101], 10);
-        assert_eq!(report["series"]["answers"]["10.0.0.2:7010"].as_array().unwrap().len(), 200);
+        assert_eq!(report["series"]["answers"]["10.0.0.2:7010"].as_array().unwrap().len(), 300);
         assert_eq!(report["thresholds"][0]["passed"], false);
     }
 }

@@ -107,27 +107,25 @@ struct Series {
 impl Series {
     fn of(record: &Record, pace: Duration) -> Self {
         let bins = record.bins();
-        let chunk = bins.div_ceil(POINTS);
+        let chunk = bins.div_ceil(POINTS).max(1);
         let per_second = 1.0 / BIN.as_secs_f64();
-        let whole = |series: &[u32]| {
-            let mut values: Vec<_> = series.iter().copied().map(f64::from).collect();
-            values.resize(bins, 0.0);
-            values
-        };
-        let turn = (pace.div_duration_f64(BIN).ceil() as usize).clamp(1, bins);
+        let floats = |series: &[u32]| series.iter().copied().map(f64::from).collect::<Vec<_>>();
+        let turn = (pace.div_duration_f64(BIN).ceil() as usize).clamp(1, bins.max(1));
         let mean = |series: &Vec<u32>| {
-            smooth(&whole(series), turn)
+            smooth(&floats(series), turn)
                 .chunks(chunk)
                 .map(|part| part.iter().sum::<f64>() / part.len() as f64 * per_second)
                 .collect()
         };
         // What lasts for less than a point must not vanish.
         let most = |series: &[u32], factor: f64| {
-            let values = whole(series);
-            values.chunks(chunk).map(|part| part.iter().copied().fold(0.0, f64::max) * factor).collect()
+            floats(series)
+                .chunks(chunk)
+                .map(|part| part.iter().copied().fold(0.0, f64::max) * factor)
+                .collect()
         };
         Self {
-            answers: record.answers.iter().map(mean).collect(),
+            answers: record.answers_by_bin().iter().map(mean).collect(),
             without_service: most(&record.without_service(), 1.0),
             connects: record.connects_by_bin().iter().map(|series| most(series, per_second)).collect(),
             step: BIN.as_secs_f64() * chunk as f64,
@@ -259,6 +257,9 @@ fn without_service(
     for failure in failures {
         let [from, to] =
             [failure.from_ns, failure.to_ns.unwrap_or(record.length_ns)].map(|ns| ns as f64 / 1e9);
+        if failure.outage.count() == 0 {
+            continue;
+        }
         let points = [from, to].map(|seconds| (seconds / series.step) as usize);
         let its = series.without_service.iter().take(points[1] + 1).skip(points[0]);
         let height = its.copied().fold(0.0, f64::max) + highest * 0.03;
@@ -299,6 +300,15 @@ mod tests {
             assert!(svg.contains(words), "{words:?} is not in the picture");
         }
         assert_eq!(svg.matches("<polygon").count(), 4, "three gateways, and those without service");
+    }
+
+    #[test]
+    fn answers_do_not_fall_where_the_run_ends() {
+        let mut record = Record { length_ns: 1_003_000_000, answers: vec![vec![5; 10]], ..sample::record() };
+        record.answers[0].push(0);
+        let series = Series::of(&record, Duration::from_millis(100));
+        assert_eq!(series.answers, [[50.0; 10]]);
+        assert_eq!((series.without_service.len(), series.connects[0].len()), (10, 10));
     }
 
     #[test]

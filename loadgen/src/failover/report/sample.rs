@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::failures::Failure;
-use super::super::plan::FailoverPlan;
+use super::super::plan::{FailoverPlan, Gateway};
 use super::super::record::{Counts, Mark, Outage, Record};
 use crate::clock::{MILLI, SECOND};
 use crate::plan::Target;
@@ -12,7 +12,7 @@ pub(in crate::failover) fn plan() -> FailoverPlan {
     let target =
         |host: &str| Target { client_addr: format!("{host}:7010"), server_addr: format!("{host}:7020") };
     FailoverPlan {
-        targets: ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(target).to_vec(),
+        targets: ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(target).map(Gateway::from).to_vec(),
         clients: 30,
         servers: 4,
         rate: 150.0,

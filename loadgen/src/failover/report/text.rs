@@ -1,6 +1,6 @@
 //! The report on the terminal: the verdict first, then a table of what failed. No line is longer than 80 columns.
 
-use super::super::failures::{Failure, Move};
+use super::super::failures::{Connects, Failure, Move};
 use super::super::plan::{FailoverPlan, Play};
 use super::super::record::Record;
 use crate::clock::Nanos;
@@ -19,7 +19,7 @@ pub fn text(
     colours: bool,
 ) -> String {
     let mut page = Page::new(colours);
-    headline(&mut page, plan, failures, verdict);
+    headline(&mut page, plan, record, failures, verdict);
     reasons(&mut page, verdict);
     page.end();
     run(&mut page, plan, record);
@@ -30,11 +30,12 @@ pub fn text(
     page.finish()
 }
 
-fn headline(page: &mut Page, plan: &FailoverPlan, failures: &[Failure], verdict: &Verdict) {
+fn headline(page: &mut Page, plan: &FailoverPlan, record: &Record, failures: &[Failure], verdict: &Verdict) {
     let mut pieces = vec![word(verdict)];
     if verdict.failure.is_none() && plan.play != Play::Servers {
         let unserved: usize = failures.iter().map(|failure| failure.unserved).sum();
         pieces.push(Piece::plain(match failures.len() {
+            0 if record.length_ns == 0 => "nothing was measured".to_owned(),
             0 => "nothing failed".to_owned(),
             1 => "1 failure".to_owned(),
             count => format!("{count} failures"),
@@ -50,8 +51,8 @@ fn headline(page: &mut Page, plan: &FailoverPlan, failures: &[Failure], verdict:
 
 fn run(page: &mut Page, plan: &FailoverPlan, record: &Record) {
     let gateways = match plan.resolve {
-        Some(_) => format!("gateways of {}", plan.targets[0].client_addr),
-        None => plural(plan.targets.len(), "gateway"),
+        Some(_) => format!("gateways of {}", plan.targets[0].target.client_addr),
+        None => plural(plan.known().len(), "gateway"),
     };
     let mut who = Vec::new();
     if plan.play != Play::Servers {
@@ -119,7 +120,10 @@ fn table(page: &mut Page, record: &Record, failures: &[Failure]) {
             None => format!("failure {}", number + 1),
         };
         page.put(&format!("{:<18}", shortened(&name, 17)), Hue::Bold);
-        let time = |percent| short_time(failure.outage.percentile(percent));
+        let time = |percent| match failure.outage.count() {
+            0 => "-".to_owned(),
+            _ => short_time(failure.outage.percentile(percent)),
+        };
         page.put(
             &format!(
                 "{:>5}{:>8}{:>8}{:>8}{:>6}{:>8}{:>7}",
@@ -143,6 +147,10 @@ fn beneath(page: &mut Page, record: &Record, failure: &Failure) {
     const INDENT: usize = 10;
     let mut pieces: Vec<_> =
         failure.moves.iter().map(|one| Piece::new(moved(record, one), Hue::Dim)).collect();
+    if failure.conns == 0 {
+        let all = failure.connects.iter();
+        pieces.extend(all.map(|one| Piece::new(moved_in_time(record, one), Hue::Dim)));
+    }
     if failure.stalled > 0 {
         pieces.push(Piece::new(format!("{} only waited", failure.stalled), Hue::Dim));
     }
@@ -160,6 +168,10 @@ fn moved(record: &Record, Move { before, after, conns, .. }: &Move) -> String {
         Some(after) => format!("{} → {}: {conns}", name(*before), name(*after)),
         None => format!("{} → nowhere: {conns}", name(*before)),
     }
+}
+
+fn moved_in_time(record: &Record, Connects { gateway, count, .. }: &Connects) -> String {
+    format!("in time → {}: {}", record.gateways[*gateway], plural(*count, "connect"))
 }
 
 /// Of one unit in a column, so that rows can be compared.
@@ -201,6 +213,28 @@ mod tests {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn where_everybody_moved_in_time_nobody_was_hit() {
+        let (plan, mut record) = (sample::plan(), sample::record());
+        record.outages.clear();
+        let failures = record.failures(plan.pace(), plan.apart);
+        let text = text(&plan, &record, &failures, &judge(&plan, &record, &failures, &[]), false);
+        for words in [
+            "1 failure",
+            " 10.10 s  gw1 SIGKILL           0       -       -       -     0",
+            "in time → 10.0.0.3:7010: 19 connects",
+        ] {
+            assert!(text.contains(words), "{words:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_did_not_fail_either() {
+        let (plan, record) = (sample::plan(), Record::default());
+        let text = text(&plan, &record, &[], &judge(&plan, &record, &[], &[]), false);
+        assert!(text.starts_with("INVALID   nothing was measured"), "{text}");
     }
 
     #[test]
