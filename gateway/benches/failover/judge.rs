@@ -1,4 +1,4 @@
-//! What became of each step: a table, and whether it is as wanted.
+//! What became of each step: one table of what was measured, and one that holds it against what is wanted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,9 +36,44 @@ pub(crate) struct Outcome {
     pub(crate) unsent: u64,
     /// The most in a second, at any gateway.
     pub(crate) connects_per_s: u64,
-    /// The bound, in words; and what is wrong.
-    pub(crate) wanted: String,
+    /// What it is held against.
+    pub(crate) bounds: Vec<Bound>,
+    /// What cannot be, whatever is wanted.
     pub(crate) wrong: Vec<String>,
+}
+
+/// Something that was measured, and what it may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    /// What, in words.
+    what: &'static str,
+    measured: f64,
+    /// As much as this; infinite where nothing is demanded.
+    most: f64,
+    unit: &'static str,
+}
+
+impl Bound {
+    fn seconds(what: &'static str, measured: f64, most: Duration) -> Self {
+        Self { what, measured, most: most.as_secs_f64(), unit: " s" }
+    }
+
+    fn count(what: &'static str, measured: u64, most: u32, unit: &'static str) -> Self {
+        Self { what, measured: measured as f64, most: f64::from(most), unit }
+    }
+
+    /// What was not measured holds for nothing.
+    pub(crate) fn holds(&self) -> bool {
+        self.measured <= self.most
+    }
+
+    fn show(&self, value: f64) -> String {
+        if value == f64::INFINITY {
+            return "-".to_owned();
+        }
+        let decimals = if self.unit == " s" { 2 } else { 0 };
+        format!("{value:.decimals$}{}", self.unit)
+    }
 }
 
 impl Wanted {
@@ -51,7 +86,7 @@ impl Wanted {
         let seconds = |key: &str| {
             its.iter().filter_map(|failure| failure["outage_s"][key].as_f64()).fold(0.0, f64::max)
         };
-        let connects = its.iter().flat_map(|failure| list(&failure["connects"]));
+        let connects = || its.iter().flat_map(|failure| list(&failure["connects"]));
         let mut outcome = Outcome {
             step,
             hit: sum("conns"),
@@ -60,29 +95,26 @@ impl Wanted {
             max: seconds("max"),
             lost: sum("lost"),
             unsent: sum("unsent"),
-            connects_per_s: connects.filter_map(|one| one["peak_per_s"].as_u64()).max().unwrap_or(0),
-            wanted: String::new(),
+            connects_per_s: connects().filter_map(|one| one["peak_per_s"].as_u64()).max().unwrap_or(0),
+            bounds: vec![Bound::count("not served any more", sum("unserved"), 0, "")],
             wrong: Vec::new(),
         };
         if its.len() != 1 {
             outcome.wrong.push(format!("{} failures are told of, and not one", its.len()));
         }
-        if sum("unserved") > 0 {
-            outcome.wrong.push(format!("{} were not served any more", sum("unserved")));
-        }
         match step {
             Step::Kill(_) | Step::Drain(_) => outcome.within(self.seen),
             Step::Cut(_) => outcome.within(self.detection + self.seen),
             Step::RestartServer(_) => self.judge_server(&mut outcome, &its, report),
-            Step::KillAll => "all come back".clone_into(&mut outcome.wanted),
+            Step::KillAll => {}
         }
         if matches!(step, Step::Kill(_) | Step::Cut(_) | Step::Drain(_)) {
-            let most = u64::from(self.connects_per_s);
-            outcome.wanted.push_str(&format!(", connects ≤ {most}/s"));
-            if outcome.connects_per_s > most {
-                outcome
-                    .wrong
-                    .push(format!("{} connects a second, not {most} at most", outcome.connects_per_s));
+            let (peak, most) = (outcome.connects_per_s, self.connects_per_s);
+            outcome.bounds.push(Bound::count("connects at another gateway", peak, most, "/s"));
+            let moved: u64 = connects().filter_map(|one| one["count"].as_u64()).sum();
+            let lost = outcome.hit.saturating_sub(sum("stalled"));
+            if moved < lost {
+                outcome.wrong.push(format!("{lost} were lost, and only {moved} connects were counted"));
             }
         }
         outcome
@@ -101,27 +133,35 @@ impl Wanted {
             let (first, gateway) = (since("first_back_s"), &one["after"]);
             through.insert(gateway.to_string());
             (slowest, last) = (slowest.max(first), last.max(since("last_back_s")));
-            if !(0.0..=self.server.as_secs_f64()).contains(&first) {
-                outcome.wrong.push(format!("dialled through {gateway} {first:.2} s after its return"));
+            if first.is_nan() || first < 0.0 {
+                outcome.wrong.push(format!("dialled through {gateway} before its return"));
             }
         }
         if through.len() != GATEWAYS.len() {
             outcome.wrong.push(format!("dialled through {} gateways of {}", through.len(), GATEWAYS.len()));
         }
-        outcome.wanted =
-            format!("dialled {:?} after its return: {slowest:.2} s; all: {last:.2} s", self.server);
+        outcome.bounds.push(Bound::seconds("dialled again through every gateway", slowest, self.server));
+        outcome.bounds.push(Bound {
+            most: f64::INFINITY,
+            ..Bound::seconds("dialled again by all its clients", last, self.server)
+        });
     }
 }
 
 impl Outcome {
-    fn within(&mut self, wanted: Duration) {
-        self.wanted = format!("p99 ≤ {wanted:?}");
-        if self.p99 > wanted.as_secs_f64() {
-            self.wrong.push(format!("p99 is {:.2} s, not {wanted:?} at most", self.p99));
-        }
+    fn within(&mut self, most: Duration) {
+        self.bounds.push(Bound::seconds("without service, 99 of 100", self.p99, most));
         if self.hit == 0 {
             self.wrong.push("nobody was hit".to_owned());
         }
+    }
+
+    /// What is not as wanted, in sentences.
+    pub(crate) fn missed(&self) -> impl Iterator<Item = String> {
+        let bounds = self.bounds.iter().filter(|bound| !bound.holds()).map(|bound| {
+            format!("{}: {}, not {} at most", bound.what, bound.show(bound.measured), bound.show(bound.most))
+        });
+        bounds.chain(self.wrong.iter().cloned()).map(|what| format!("{}: {what}", self.step.cause()))
     }
 }
 
@@ -129,36 +169,114 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Prints the table. Whether everything is as wanted.
+/// Prints the tables. Whether everything is as wanted.
 pub(crate) fn print(outcomes: &[Outcome], report: &Value) -> bool {
-    println!(
-        "\n{:<18} {:>5} {:>7} {:>7} {:>7} {:>6} {:>7} {:>10}   wanted",
-        "", "hit", "p50", "p99", "max", "lost", "unsent", "connects"
-    );
-    for outcome in outcomes {
-        let Outcome { step, hit, p50, p99, max, lost, unsent, connects_per_s, wanted, wrong } = outcome;
-        let mark = if wrong.is_empty() { "✓" } else { "missed" };
-        println!(
-            "{:<18} {hit:>5} {p50:>5.2} s {p99:>5.2} s {max:>5.2} s {lost:>6} {unsent:>7} {connects_per_s:>8}/s   {wanted}  {mark}",
-            step.cause()
-        );
-    }
-    let mut wrong: Vec<_> = outcomes
-        .iter()
-        .flat_map(|outcome| outcome.wrong.iter().map(|what| format!("{}: {what}", outcome.step.cause())))
-        .collect();
+    print_measured(outcomes);
+    print_bounds(outcomes);
+    let mut missed: Vec<_> = outcomes.iter().flat_map(Outcome::missed).collect();
     // A run that says more of the tool than of what was measured, or whose answers were wrong.
     for kind in ["failure", "invalid", "integrity"] {
         let said = &report["reasons"][kind];
-        wrong
+        missed
             .extend(said.as_str().into_iter().chain(list(said).filter_map(Value::as_str)).map(str::to_owned));
     }
     println!();
-    for what in &wrong {
+    for what in &missed {
         println!("missed: {what}");
     }
-    if wrong.is_empty() {
+    if missed.is_empty() {
         println!("✓ everybody was served again, as soon as is wanted");
     }
-    wrong.is_empty()
+    missed.is_empty()
+}
+
+fn print_measured(outcomes: &[Outcome]) {
+    println!(
+        "\n{:<18} {:>5} {:>7} {:>7} {:>7} {:>6} {:>7} {:>10}",
+        "measured", "hit", "p50", "p99", "max", "lost", "unsent", "connects"
+    );
+    for outcome in outcomes {
+        let Outcome { step, hit, p50, p99, max, lost, unsent, connects_per_s, .. } = outcome;
+        println!(
+            "{:<18} {hit:>5} {p50:>5.2} s {p99:>5.2} s {max:>5.2} s {lost:>6} {unsent:>7} {connects_per_s:>8}/s",
+            step.cause()
+        );
+    }
+}
+
+fn print_bounds(outcomes: &[Outcome]) {
+    println!("\n{:<18} {:<36} {:>9} {:>9}", "held against", "", "measured", "at most");
+    for outcome in outcomes {
+        let mut cause = outcome.step.cause();
+        for bound in &outcome.bounds {
+            let mark = match bound.holds() {
+                true if bound.most == f64::INFINITY => "",
+                true => "✓",
+                false => "missed",
+            };
+            let [measured, most] = [bound.measured, bound.most].map(|value| bound.show(value));
+            println!("{cause:<18} {:<36} {measured:>9} {most:>9}  {mark}", bound.what);
+            cause.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const WANTED: Wanted = Wanted {
+        seen: Duration::from_secs(1),
+        detection: Duration::from_secs(5),
+        server: Duration::from_secs(1),
+        connects_per_s: 400,
+    };
+
+    /// 142 clients of a gateway that drains, of which so many were seen to connect elsewhere, at such a peak.
+    fn drained(connects: u64, peak_per_s: u64) -> Outcome {
+        let step = Step::Drain(2);
+        let report = json!({ "failures": [{
+            "mark": step.cause(), "conns": 142, "stalled": 2, "unserved": 0, "lost": 3, "unsent": 9,
+            "outage_s": { "p50": 0.11, "p99": 0.56, "max": 0.66 },
+            "connects": [{ "gateway": "gw1", "count": connects, "peak_per_s": peak_per_s }],
+        }] });
+        WANTED.judge(step, &report)
+    }
+
+    #[test]
+    fn who_was_lost_has_connected_or_nothing_was_counted() {
+        assert_eq!(drained(140, 330).missed().count(), 0);
+        let missed: Vec<_> = drained(0, 0).missed().collect();
+        assert_eq!(missed, ["gw3 SIGTERM: 140 were lost, and only 0 connects were counted"]);
+    }
+
+    #[test]
+    fn what_is_above_its_bound_is_missed() {
+        let missed: Vec<_> = drained(140, 410).missed().collect();
+        assert_eq!(missed, ["gw3 SIGTERM: connects at another gateway: 410/s, not 400/s at most"]);
+    }
+
+    #[test]
+    fn a_server_whose_return_nobody_told_is_missed() {
+        let step = Step::RestartServer(1);
+        let moves: Vec<_> = GATEWAYS
+            .iter()
+            .map(|gateway| json!({ "after": gateway, "first_back_s": 5.2, "last_back_s": 7.5 }))
+            .collect();
+        let failures = json!([{ "mark": step.cause(), "moves": moves, "unserved": 0 }]);
+        let at = |at_s: f64| {
+            let marks = json!([{ "text": step.return_of(), "at_s": at_s }]);
+            WANTED.judge(step, &json!({ "failures": failures, "marks": marks }))
+        };
+        assert_eq!(at(5.0).missed().count(), 0);
+        let missed: Vec<_> = at(3.0).missed().collect();
+        assert_eq!(
+            missed,
+            ["server 2 SIGKILL: dialled again through every gateway: 2.20 s, not 1.00 s at most"]
+        );
+        assert_eq!(at(5.5).missed().count(), 3, "before it was there");
+        assert!(WANTED.judge(step, &json!({ "failures": failures })).missed().count() > 0);
+    }
 }

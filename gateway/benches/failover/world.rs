@@ -227,7 +227,7 @@ fn clients_of(setup: &Setup, at: &Places, folder: &Path) -> anyhow::Result<Proce
 
 /// What clients and servers are told alike.
 fn failover(setup: &Setup, at: &Places, sides: &str) -> Vec<String> {
-    let target = |host: &Host| format!("{0}:{CLIENT_PORT}/{0}:{SERVER_PORT}", host.addr());
+    let target = |host: &Host| format!("{1}={0}:{CLIENT_PORT}/{0}:{SERVER_PORT}", host.addr(), host.name());
     let (detection, spread) = (time(setup.detection), time(setup.spread));
     let flags = ["--play", sides, "--quiet", "--detection", &detection, "--spread", &spread];
     let flags = flags.into_iter().chain(["--password", PASSWORD]).map(str::to_owned);
