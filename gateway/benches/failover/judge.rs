@@ -215,7 +215,8 @@ fn print_bounds(outcomes: &[Outcome]) {
                 false => "missed",
             };
             let [measured, most] = [bound.measured, bound.most].map(|value| bound.show(value));
-            println!("{cause:<18} {:<36} {measured:>9} {most:>9}  {mark}", bound.what);
+            let line = format!("{cause:<18} {:<36} {measured:>9} {most:>9}  {mark}", bound.what);
+            println!("{}", line.trim_end());
             cause.clear();
         }
     }
