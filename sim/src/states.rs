@@ -92,6 +92,10 @@ states! {
     NamesFailed: "the name service failed, or said nothing of use",
     PatienceOver: "a client found no gateway for all its patience",
     DialFailed: "a dial failed for good",
+    TurnedAway: "a client turned to another gateway because its own refused a server",
+    ServedByOld: "a client that had turned away was still served through its old gateway",
+    ClientToldOfDrain: "a client of many gateways was told that its gateway drains",
+    ServerToldOfDrain: "a server of many gateways was told that a gateway drains",
     CalledBack: "a server called a client back through its gateway",
 }
 

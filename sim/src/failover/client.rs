@@ -41,6 +41,11 @@ pub(crate) async fn client(stage: Arc<Stage>, fleet: FleetPlan, host: Host, numb
     let mut tasks = JoinSet::new();
     tasks.spawn(write_down(stage.clone(), member, client.events()));
     tasks.spawn(echo(client.clone()));
+    if stage.backstage.sabotage == Sabotage::OldLinksAreKept {
+        for server in 0..stage.plan.topology.servers {
+            tasks.spawn(hold_on(client.clone(), ServerId::new(stage.server_id(server))));
+        }
+    }
     let mut talks = JoinSet::new();
     for server in wanted {
         let beat = Duration::from_millis(fleet.beat_ms.into());
@@ -93,6 +98,16 @@ async fn echo(client: Client) {
                 }
             }
         });
+    }
+}
+
+/// Keeps a connection open over which nothing is said.
+async fn hold_on(client: Client, server: ServerId) {
+    loop {
+        if let Ok(mut conn) = client.dial(server).await {
+            while conn.recv().await.is_some() {}
+        }
+        sleep(AGAIN).await;
     }
 }
 

@@ -35,7 +35,9 @@ impl Plan {
             timeout_ms: rng.random_range(0..1_500),
             spread_ms: rng.random_range(0..1_500),
         };
-        let fleet = FleetPlan::draw(rng, spaced, is_crowd);
+        let mut fleet = FleetPlan::draw(rng, spaced, is_crowd);
+        let rerouting = &mut labelled.rng("reroute", 0);
+        fleet.reroute_ms = pick(rerouting, &[0, 300, 600, 1_500]);
         plan.gateway.make_room(rng, spaced);
         plan.endpoint.make_room(rng, &plan.gateway);
         plan.network.make_room(&plan.topology, &fleet, plan.tick_ms);
@@ -44,6 +46,7 @@ impl Plan {
         let rng = &mut labelled.rng("causes", 0);
         if spaced {
             plan.draw_causes(rng, &bounds);
+            plan.draw_rerouting(rerouting, &bounds);
         } else {
             plan.draw_chaos(rng);
         }
@@ -102,6 +105,28 @@ impl Plan {
                 let len_ms = topology.gateways * (draining_ms + STOPPING_MS + down_ms);
                 one(len_ms, Kind::RollingRestart { down_ms })
             }
+        }
+    }
+
+    /// Now and then, after all causes: a gateway goes without a server for longer than its clients endure, and in half of these
+    /// worlds something else happens after that.
+    fn draw_rerouting(&mut self, rng: &mut StdRng, bounds: &Bounds) {
+        if !bounds.reroutes(0) || rng.random_bool(0.6) {
+            return;
+        }
+        // By then nobody remembers a failure of another gateway.
+        let at_ms = self.active_ms + bounds.remembered_ms();
+        let a = self.topology.gateway(rng.random_range(0..self.topology.gateways));
+        let b = self.topology.server(rng.random_range(0..self.topology.servers));
+        let len_ms = bounds.rerouted_ms(0) + rng.random_range(500..5_000);
+        let fault = Fault { at_ms, len_ms, kind: Kind::Partition { a, b } };
+        self.active_ms = fault.end_ms() + bounds.settled_ms() + rng.random_range(0..500);
+        self.faults.push(fault);
+        if rng.random_bool(0.5) {
+            let cause = self.draw_cause(rng, self.active_ms);
+            let end_ms = cause.iter().map(Fault::end_ms).max().unwrap_or(self.active_ms);
+            self.faults.extend(cause);
+            self.active_ms = end_ms + bounds.settled_ms();
         }
     }
 
@@ -166,6 +191,7 @@ impl FleetPlan {
             choice: pick(rng, &[ChoicePlan::Random, ChoicePlan::RoundRobin, ChoicePlan::Nearest]),
             spread_ms: if is_crowd { pick(rng, &[500, 1_000, 2_000]) } else { pick(rng, &[100, 500, 1_000]) },
             patience_ms: if spaced { pick(rng, &[5_000, 30_000]) } else { pick(rng, &[3_000, 30_000]) },
+            reroute_ms: 0,
             every_ms: pick(rng, &[0, 300, 1_000, 1_000, 2_000]),
             beat_ms: if is_crowd { 2_000 } else { pick(rng, &[100, 250, 500]) },
             talks: if is_crowd { 1 } else { pick(rng, &[1, 2, 3]) },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fastway::fleet::Event;
+use fastway::fleet::{Event, Trouble};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -28,6 +28,9 @@ fn note(stage: &Stage, event: &Event) -> FleetNote {
         Event::Gone(gateway) => FleetNote::Gone(host_at(stage, gateway.as_str())),
         Event::Connected { gateway, .. } => FleetNote::Connected(host_at(stage, gateway.as_str())),
         Event::Draining(gateway) => FleetNote::Draining(host_at(stage, gateway.as_str())),
+        Event::Trouble { gateway, trouble: Trouble::Refuses(_), .. } => {
+            FleetNote::Refuses(host_at(stage, gateway.as_str()))
+        }
         Event::Trouble { gateway, .. } | Event::Left { gateway, .. } => {
             FleetNote::Trouble(host_at(stage, gateway.as_str()))
         }

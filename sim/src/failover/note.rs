@@ -60,6 +60,8 @@ pub enum FleetNote {
     Draining(Option<Host>),
     /// The library says that there is no link, or none any more.
     Trouble(Option<Host>),
+    /// The library says that this gateway has refused a server for too long, and that it turns to another.
+    Refuses(Option<Host>),
     /// The library says that it does not know where the gateways are.
     NotFound,
     /// No gateway would have it for all its patience.
@@ -170,6 +172,7 @@ impl FleetNote {
             Self::Connected(host) => format!("says: connected to {}", place(host)),
             Self::Draining(host) => format!("says: {} drains", place(host)),
             Self::Trouble(host) => format!("says: trouble with {}", place(host)),
+            Self::Refuses(host) => format!("says: {} refuses a server", place(host)),
             Self::NotFound => "says: no gateways found".to_owned(),
             Self::NoGateway => "has found no gateway".to_owned(),
             Self::CalledBack(true) => "has called a client back".to_owned(),

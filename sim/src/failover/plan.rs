@@ -27,6 +27,9 @@ pub struct FleetPlan {
     pub spread_ms: u32,
     /// The setting of the same name.
     pub patience_ms: u32,
+    /// The setting of the same name; 0: never.
+    #[serde(default)]
+    pub reroute_ms: u32,
     /// The name of the gateways is looked up so often; 0: they are in a list, and never change.
     pub every_ms: u32,
     /// Each talk has something new to say so often.
@@ -60,6 +63,7 @@ impl FleetPlan {
         )?;
         bounds("spread_ms", self.spread_ms, 0..=60_000, "0 to 60000")?;
         bounds("patience_ms", self.patience_ms, 1_000..=600_000, "1000 to 600000")?;
+        bounds("reroute_ms", self.reroute_ms, 0..=60_000, "0 to 60000")?;
         bounds("every_ms", self.every_ms, 0..=600_000, "0 to 600000")?;
         bounds("beat_ms", self.beat_ms, 10..=60_000, "10 to 60000")?;
         bounds("talks", self.talks, 1..=8, "1 to 8")?;
@@ -87,7 +91,7 @@ impl FleetPlan {
                 ChoicePlan::RoundRobin => Choice::RoundRobin,
                 ChoicePlan::Nearest => Choice::Nearest,
             },
-            reroute: Duration::ZERO,
+            reroute: ms(self.reroute_ms),
             spread: ms(self.spread_ms),
             patience: ms(self.patience_ms),
             seed: Some(seed),
@@ -98,6 +102,7 @@ impl FleetPlan {
                 config.backoff = Backoff { first: ms(1), max: ms(1) };
                 config.redial = config.backoff;
             }
+            Sabotage::RefusalsAreEndured => config.reroute = Duration::ZERO,
             Sabotage::SilenceIsIgnored => config.detection = Duration::from_secs(24 * 3600),
             _ => {}
         }

@@ -14,6 +14,10 @@ pub enum Sabotage {
     NoBackoff,
     /// Nobody notices that a gateway is silent.
     SilenceIsIgnored,
+    /// Clients stay with a gateway that refuses them a server.
+    RefusalsAreEndured,
+    /// Clients have something open with every server, whose end would be the end of a link that is of no other use.
+    OldLinksAreKept,
     /// Clients are not told that their connection is a new one.
     RenewedIsHidden,
     /// Clients are told twice.

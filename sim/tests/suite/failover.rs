@@ -57,7 +57,17 @@ fn those_who_do_not_wait_are_caught() {
 
 #[test]
 fn those_who_do_not_notice_silence_are_caught() {
-    is_caught(Sabotage::SilenceIsIgnored, "the bound: everybody is served in time");
+    is_caught(Sabotage::SilenceIsIgnored, "the bound");
+}
+
+#[test]
+fn clients_that_endure_refusals_are_caught() {
+    is_caught(Sabotage::RefusalsAreEndured, "the bound: everybody is served in time");
+}
+
+#[test]
+fn clients_that_keep_their_old_links_are_caught() {
+    is_caught(Sabotage::OldLinksAreKept, "links: what is of no use is closed");
 }
 
 #[test]

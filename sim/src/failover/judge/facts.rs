@@ -25,6 +25,14 @@ pub(super) struct Facts {
     pub(super) links: Vec<Linked>,
     /// Clients that connected: when, to which gateway.
     pub(super) arrivals: Vec<Arrival>,
+    /// Clients that turned away from a gateway that refused a server: when, from which gateway.
+    pub(super) turns: Vec<(u32, Host)>,
+    /// When which gateway failed, in the eyes of which client.
+    failures: BTreeMap<u32, Vec<(u32, Host)>>,
+    /// Since when each client had its newest link to which gateway.
+    pub(super) newest: BTreeMap<u32, Vec<(u32, Option<Host>)>>,
+    /// The links of clients that are left at each gateway when everything is healed.
+    pub(super) kept: BTreeMap<Host, usize>,
     /// The clients that are there, and how many talks each has begun.
     pub(super) clients: BTreeMap<u32, u32>,
     pub(super) draining_ms: u32,
@@ -92,17 +100,25 @@ pub(super) struct Arrival {
 impl TalkFacts {
     /// The gateway through which it went just before that time.
     pub(super) fn gateway_at(&self, at_ms: u32) -> Option<Host> {
-        self.gateways.iter().rev().find(|(since_ms, _)| *since_ms <= at_ms).and_then(|(_, gateway)| *gateway)
+        at(&self.gateways, at_ms)
     }
 
     /// Whether it went through this gateway at any time between these two.
     pub(super) fn used(&self, gateway: Host, from_ms: u32, to_ms: u32) -> bool {
-        let until = |place: usize| self.gateways.get(place + 1).map_or(EVER, |(next_ms, _)| *next_ms);
-        let mut uses = self.gateways.iter().enumerate();
-        uses.any(|(place, (since_ms, by))| {
-            *by == Some(gateway) && *since_ms <= to_ms && until(place) >= from_ms
-        })
+        within(&self.gateways, gateway, from_ms, to_ms)
     }
+}
+
+/// The last of these just before that time.
+fn at(gateways: &[(u32, Option<Host>)], at_ms: u32) -> Option<Host> {
+    gateways.iter().rev().find(|(since_ms, _)| *since_ms <= at_ms).and_then(|(_, gateway)| *gateway)
+}
+
+/// Whether it was this gateway at any time between these two.
+fn within(gateways: &[(u32, Option<Host>)], gateway: Host, from_ms: u32, to_ms: u32) -> bool {
+    let until = |place: usize| gateways.get(place + 1).map_or(EVER, |(next_ms, _)| *next_ms);
+    let mut uses = gateways.iter().enumerate();
+    uses.any(|(place, (since_ms, by))| *by == Some(gateway) && *since_ms <= to_ms && until(place) >= from_ms)
 }
 
 impl Facts {
@@ -115,6 +131,8 @@ impl Facts {
             runs: BTreeMap::new(),
             peers: BTreeMap::new(),
             moving: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            left: BTreeMap::new(),
         };
         for (index, event) in events.iter().enumerate() {
             collector.see(index, event);
@@ -126,6 +144,23 @@ impl Facts {
     /// The place of the last event up to that time.
     pub(super) fn index_at(&self, at_ms: u32) -> usize {
         self.times.partition_point(|time_ms| *time_ms <= at_ms).saturating_sub(1)
+    }
+
+    /// Whether this client has seen a failure of that gateway between these two.
+    pub(super) fn has_failed(&self, client: u32, gateway: Host, from_ms: u32, to_ms: u32) -> bool {
+        let failures = self.failures.get(&client).map_or(&[][..], Vec::as_slice);
+        failures.iter().any(|(at_ms, failed)| *failed == gateway && (from_ms..=to_ms).contains(at_ms))
+    }
+
+    /// The clients that had their newest link to this gateway just before that time.
+    pub(super) fn clients_of(&self, gateway: Host, at_ms: u32) -> impl Iterator<Item = u32> {
+        let of = move |links: &[(u32, Option<Host>)]| at(links, at_ms) == Some(gateway);
+        self.newest.iter().filter(move |(_, links)| of(links)).map(|(client, _)| *client)
+    }
+
+    /// Whether the newest link of this client was to that gateway at any time between these two.
+    pub(super) fn was_at(&self, client: u32, gateway: Host, from_ms: u32, to_ms: u32) -> bool {
+        self.newest.get(&client).is_some_and(|links| within(links, gateway, from_ms, to_ms))
     }
 
     /// The run of a gateway at that time.
@@ -143,6 +178,10 @@ struct Collector<'a> {
     peers: BTreeMap<Link, Run>,
     /// Clients that are on their way to a gateway.
     moving: BTreeMap<u32, Host>,
+    /// The links of clients, as gateways see them.
+    clients: BTreeMap<Link, Run>,
+    /// The gateway that each client has turned away from.
+    left: BTreeMap<u32, Host>,
 }
 
 impl Collector<'_> {
@@ -152,6 +191,9 @@ impl Collector<'_> {
             What::Phase(Phase::Draining) => {
                 self.facts.draining_ms = at_ms;
                 self.facts.draining_index = index;
+                for run in self.clients.values() {
+                    *self.facts.kept.entry(self.runs[run]).or_default() += 1;
+                }
             }
             What::FaultBegins(fault) => drop(self.facts.faults.insert(fault, (at_ms, EVER))),
             What::FaultEnds(fault) => {
@@ -173,6 +215,7 @@ impl Collector<'_> {
                 self.peers.insert(link, run);
                 let gateway = self.runs[&run];
                 if side == Side::Client {
+                    self.clients.insert(link, run);
                     self.facts.arrivals.push(Arrival { at_ms, index, gateway });
                 }
             }
@@ -184,6 +227,7 @@ impl Collector<'_> {
                 }
             }
             What::Dropped(link, _) => {
+                self.clients.remove(&link);
                 let of_link = self.facts.links.iter_mut().filter(|linked| linked.link == link);
                 of_link.for_each(|linked| linked.until_ms = linked.until_ms.min(at_ms));
             }
@@ -201,6 +245,7 @@ impl Collector<'_> {
         if let Some(life) = self.life(run) {
             life.down_ms = life.down_ms.min(at_ms);
         }
+        self.clients.retain(|_, of| *of != run);
         let of_run = self.facts.links.iter_mut().filter(|linked| linked.run == run);
         of_run.for_each(|linked| linked.until_ms = linked.until_ms.min(at_ms));
         let is_busy = self.facts.draining_ms == EVER;
@@ -251,6 +296,9 @@ impl Collector<'_> {
     }
 
     fn member(&mut self, at_ms: u32, member: Member, note: FleetNote) {
+        if let Member::Client(client) = member {
+            self.client(at_ms, client, note);
+        }
         match (member, note) {
             (Member::Server(server), FleetNote::Begins(host)) => {
                 self.hosts.insert(member, host);
@@ -272,11 +320,37 @@ impl Collector<'_> {
                     self.states.reach(State::LeftWithoutGateway);
                 }
             }
+            (Member::Client(_), FleetNote::Refuses(_)) => self.states.reach(State::TurnedAway),
+            (Member::Client(_), FleetNote::Draining(_)) => self.states.reach(State::ClientToldOfDrain),
+            (Member::Server(_), FleetNote::Draining(_)) => self.states.reach(State::ServerToldOfDrain),
             (_, FleetNote::Gone(Some(_))) => self.states.reach(State::SetShrank),
             (_, FleetNote::NotFound) => self.states.reach(State::NamesFailed),
             (_, FleetNote::NoGateway) => self.states.reach(State::PatienceOver),
             (_, FleetNote::CalledBack(true)) => self.states.reach(State::CalledBack),
             _ => {}
+        }
+    }
+
+    /// What a client remembers.
+    fn client(&mut self, at_ms: u32, client: u32, note: FleetNote) {
+        let Self { facts, left, .. } = self;
+        match note {
+            FleetNote::Begins(_) | FleetNote::NoGateway => {
+                facts.newest.entry(client).or_default().push((at_ms, None));
+                left.remove(&client);
+            }
+            FleetNote::Connected(gateway) => facts.newest.entry(client).or_default().push((at_ms, gateway)),
+            FleetNote::Refuses(Some(gateway)) => {
+                facts.turns.push((at_ms, gateway));
+                left.insert(client, gateway);
+            }
+            _ => {}
+        }
+        if let FleetNote::ConnectFails(Some(gateway))
+        | FleetNote::Trouble(Some(gateway))
+        | FleetNote::Refuses(Some(gateway)) = note
+        {
+            facts.failures.entry(client).or_default().push((at_ms, gateway));
         }
     }
 
@@ -320,7 +394,15 @@ impl Collector<'_> {
                     }
                 }
             }
-            TalkNote::Gets { .. } => facts.answers.push((at_ms, index)),
+            TalkNote::Gets { .. } => {
+                facts.answers.push((at_ms, index));
+                let old = self.left.get(&facts.client).copied();
+                let by = facts.gateway_at(at_ms);
+                let newest = self.facts.newest.get(&facts.client).map_or(&[][..], Vec::as_slice);
+                if by.is_some() && by == old && by != at(newest, at_ms) {
+                    self.states.reach(State::ServedByOld);
+                }
+            }
             TalkNote::Ends { by_remote: true } => facts.ends.push((at_ms, index)),
             TalkNote::Done { .. } => facts.is_done = true,
             TalkNote::DialFails => self.states.reach(State::DialFailed),

@@ -4,13 +4,17 @@
 //! within any `window` not more of them are expected than `c × window / spread`, and their number is not far from a Poisson
 //! distribution; whatever else they wait for (latencies, silence, a dead address first) only spreads them more. The bound is
 //! the number that is exceeded once in a thousand million windows. And however long it takes, each client turns to one gateway once.
+//!
+//! The clients of a gateway that refuses a server spread over `reroute`, but turn away with one of their dials: where the waits between
+//! these are of the same length, more of them may do so at once, and twice as many are expected.
 
 use std::collections::BTreeSet;
 
 use super::Wrong;
-use super::facts::Facts;
+use super::facts::{Facts, TalkFacts};
 use super::service::{Cause, causes};
 use crate::failover::Bounds;
+use crate::net::Host;
 use crate::oracle::{About, found};
 use crate::plan::Plan;
 
@@ -22,7 +26,9 @@ const PART: u32 = 10;
 
 pub(super) fn nobody_is_stormed(plan: &Plan, facts: &Facts, bounds: &Bounds) -> Result<(), Wrong> {
     let causes = causes(plan, facts);
-    let mut moving: Vec<&Cause> = causes.iter().filter(|cause| cause.moves_clients).collect();
+    let is_moving =
+        |cause: &&Cause| cause.moves_clients || (bounds.reroute_ms > 0 && cause.reroutes_clients());
+    let mut moving: Vec<&Cause> = causes.iter().filter(is_moving).collect();
     moving.sort_by_key(|cause| (cause.from_ms, cause.gateway));
     // A gateway that several hosts lose at once is one cause.
     for parts in moving.chunk_by(|one, next| (one.from_ms, one.gateway) == (next.from_ms, next.gateway)) {
@@ -37,7 +43,9 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
     if !parts.iter().all(|cause| cause.is_alone) {
         return Ok(());
     }
-    let concerned = facts.talks.values().filter(|talk| parts.iter().any(|cause| cause.concerns(talk)));
+    let concerns =
+        |talk: &&TalkFacts| parts.iter().any(|cause| cause.concerns(talk) || cause.moves(talk, facts));
+    let concerned = facts.talks.values().filter(concerns);
     let moved: BTreeSet<u32> = concerned.map(|talk| talk.client).collect();
     let until_ms =
         parts.iter().map(|cause| cause.until_ms).max().unwrap_or(0).saturating_add(bounds.settled_ms());
@@ -54,22 +62,29 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
     };
     let beginners = facts.clients.keys().filter(|client| !begun(client)).count();
     let name = plan.topology.gateway(lost.0 as u32);
-    if arrivals.len() > moved.len() + beginners {
+    // Whoever was refused by the one to which it came turns to one more.
+    let meanwhile = |turn: &&(u32, Host)| turn.1 != lost && (parts[0].from_ms..until_ms).contains(&turn.0);
+    let others = beginners + facts.turns.iter().filter(meanwhile).count();
+    if arrivals.len() > moved.len() + others {
         let text =
             format!("{} clients lost {name}, and connected {} times to others", moved.len(), arrivals.len());
         return Err((
-            arrivals[moved.len() + beginners].index,
+            arrivals[moved.len() + others].index,
             found("no herd: each client connects once", About::World, text),
         ));
     }
-    let spread_ms = spread_ms(plan, bounds, parts[0]);
+    let cause = parts.iter().find(|cause| cause.moves_clients).unwrap_or(&parts[0]);
+    let spread_ms = spread_ms(plan, bounds, cause);
     if spread_ms == 0 {
         return Ok(());
     }
     // Hosts look at the time once in each tick.
     let window_ms = (spread_ms / PART).max(plan.tick_ms);
-    let expected = moved.len() as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(spread_ms);
-    let limit = limit(expected.min(moved.len() as f64)) + beginners;
+    let mut expected = moved.len() as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(spread_ms);
+    if !cause.moves_clients {
+        expected *= 2.0;
+    }
+    let limit = limit(expected.min(moved.len() as f64)) + others;
     for (place, first) in arrivals.iter().enumerate() {
         let within =
             arrivals[place..].iter().take_while(|arrival| arrival.at_ms < first.at_ms + window_ms).count();
@@ -91,6 +106,9 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
 
 /// Clients that are told that their gateway drains go to others in the first half of the time that it takes.
 fn spread_ms(plan: &Plan, bounds: &Bounds, cause: &Cause) -> u32 {
+    if !cause.moves_clients {
+        return bounds.reroute_ms;
+    }
     let drains = cause.is_orderly && plan.drain.first;
     let draining_ms = plan.drain.timeout_ms + plan.drain.spread_ms;
     if drains { bounds.spread_ms.min(draining_ms / 2) } else { bounds.spread_ms }

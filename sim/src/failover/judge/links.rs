@@ -1,7 +1,8 @@
-//! Whether each server is linked to each gateway, whenever nothing excuses that it is not.
+//! Whether each server is linked to each gateway, whenever nothing excuses that it is not; and whether clients keep no links
+//! that are of no use.
 
 use super::Wrong;
-use super::facts::{EVER, Facts};
+use super::facts::{EVER, Facts, TalkFacts};
 use super::service::{Cause, Names, causes, not_in};
 use crate::failover::{Bounds, Member};
 use crate::net::Host;
@@ -24,6 +25,29 @@ pub(super) fn servers_are_linked(plan: &Plan, facts: &Facts, bounds: &Bounds) ->
             excused.extend(of_servers.map(|cause| excuse(facts, bounds, &names, cause, server, gateway)));
             excused.sort_unstable();
             is_linked(plan, facts, bounds, (server, gateway), &excused)?;
+        }
+    }
+    Ok(())
+}
+
+/// When everything is healed, a client has the link that it connected last, and others only for what is open through them.
+pub(super) fn clients_keep_no_other_links(plan: &Plan, facts: &Facts) -> Result<(), Wrong> {
+    for place in 0..plan.topology.gateways {
+        let gateway = Host(place as usize);
+        let newest = facts.clients_of(gateway, facts.draining_ms).count();
+        let through_it = |talk: &&TalkFacts| talk.gateway_at(facts.draining_ms) == Some(gateway);
+        let open = facts.talks.values().filter(|talk| !talk.is_lost).filter(through_it).count();
+        let kept = facts.kept.get(&gateway).copied().unwrap_or_default();
+        if kept > newest + open {
+            let text = format!(
+                "everything is healed, but {} still has {kept} links of clients: {newest} connected to it last, and {open} talks go \
+                 through it",
+                plan.topology.gateway(place)
+            );
+            return Err((
+                facts.draining_index,
+                found("links: what is of no use is closed", About::World, text),
+            ));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! - `talks.rs`: what a virtual connection that is renewed promises, and that an application which resumes loses nothing.
 //! - `waits.rs`: who may be connected to, and when: the backoff, and the set of gateways.
 //! - `service.rs`: who is without service, for how long, and why; in spaced worlds only.
-//! - `links.rs`: whether servers are linked to gateways in time; in spaced worlds only.
+//! - `links.rs`: whether servers are linked to gateways in time, and clients to no more than they use; in spaced worlds only.
 //! - `herd.rs`: how many turn to a gateway at once; in spaced worlds only.
 //! - `facts.rs`: what these three know of a history.
 
@@ -43,6 +43,7 @@ fn look(plan: &Plan, fleet: &FleetPlan, events: &[Event], states: &mut States) -
         if fleet.spaced {
             verdicts.push(service::everybody_is_served(plan, &facts, &bounds, states));
             verdicts.push(links::servers_are_linked(plan, &facts, &bounds));
+            verdicts.push(links::clients_keep_no_other_links(plan, &facts));
             verdicts.push(herd::nobody_is_stormed(plan, &facts, &bounds));
         }
         verdicts.push(service::nobody_is_left_behind(plan, &facts, &bounds));

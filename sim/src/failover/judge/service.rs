@@ -50,9 +50,22 @@ impl Cause {
             && self.client_host.is_none_or(|host| talk.client_host == host)
     }
 
+    /// Whether the client of this talk loses its newest link for it, be anything open through that or not.
+    pub(super) fn moves(&self, talk: &TalkFacts, facts: &Facts) -> bool {
+        let to_ms = if self.is_orderly { self.until_ms } else { self.from_ms };
+        self.moves_clients
+            && self.gateway.is_some_and(|gateway| facts.was_at(talk.client, gateway, self.from_ms, to_ms))
+            && self.client_host.is_none_or(|host| talk.client_host == host)
+    }
+
     /// Only clients feel it.
     pub(super) fn is_of_clients(&self) -> bool {
         self.client_host.is_some()
+    }
+
+    /// Of all gateways only this one has lost the server.
+    pub(super) fn reroutes_clients(&self) -> bool {
+        self.gateway.is_some() && self.server.is_some()
     }
 
     /// The gateway has to be started again.
@@ -241,7 +254,10 @@ impl Court<'_> {
                 };
                 (noticed_ms, self.moved(talk, cause, gateway, noticed_ms))
             }
-            None => (until_ms, self.server_is_back(cause)),
+            None => {
+                let back_ms = self.server_is_back(cause);
+                (until_ms, self.rerouted(talk, cause).map_or(back_ms, |to_ms| to_ms.min(back_ms)))
+            }
         };
         let longest_ms = if cause.is_orderly { to_ms - noticed_ms } else { to_ms - from_ms };
         Excuse { from_ms, to_ms, longest_ms }
@@ -286,6 +302,27 @@ impl Court<'_> {
             }
         }
         to_ms
+    }
+
+    /// When a client whose gateway has lost a server is served through another one. `None` if there may be none to turn to.
+    fn rerouted(&self, talk: &TalkFacts, cause: &Cause) -> Option<u32> {
+        let bounds = self.bounds;
+        let (lost, from_ms) = (cause.gateway.filter(|_| cause.reroutes_clients())?, cause.from_ms);
+        let dead = self.names.dead(from_ms, from_ms + bounds.rerouted_ms(0));
+        let to_ms = from_ms + bounds.rerouted_ms(dead);
+        let is_alone = || {
+            let meanwhile = |other: &&Cause| other.from_ms <= to_ms && other.until_ms >= from_ms;
+            self.causes.iter().filter(meanwhile).count() == 1
+        };
+        let is_fit = |place: u32| {
+            let (gateway, name) = (Host(place as usize), self.plan.topology.gateway(place));
+            let remembered_ms = from_ms.saturating_sub(bounds.remembered_ms());
+            gateway != lost
+                && !self.names.may_hide(&name, from_ms, to_ms)
+                && !self.facts.has_failed(talk.client, gateway, remembered_ms, to_ms)
+        };
+        let reroutes = bounds.reroutes(dead) && is_alone();
+        (reroutes && (0..self.plan.topology.gateways).any(is_fit)).then_some(to_ms)
     }
 
     /// When the next gateway that was cut off is back.

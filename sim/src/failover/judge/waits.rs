@@ -1,8 +1,8 @@
-//! Who may be connected to, and when.
+//! Who may be connected to, and when; and who may be turned away to.
 
 use std::collections::BTreeMap;
 
-use crate::failover::{FleetNote, FleetPlan, GatewaySet, Member};
+use crate::failover::{Bounds, FleetNote, FleetPlan, GatewaySet, Member};
 use crate::fault::Kind;
 use crate::history::{Event, What};
 use crate::net::Host;
@@ -17,6 +17,10 @@ pub(super) struct Waits<'a> {
     clocks_jump: bool,
     failures: BTreeMap<(Member, Host), Failures>,
     told: BTreeMap<Member, Vec<(u32, GatewaySet)>>,
+    /// When a gateway last failed, whatever has become of it since.
+    last_failed: BTreeMap<(Member, Host), u32>,
+    /// Those who turn away, and have not connected yet: since when.
+    turning: BTreeMap<Member, u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,11 +32,20 @@ struct Failures {
 impl<'a> Waits<'a> {
     pub(super) fn new(plan: &'a Plan, fleet: &'a FleetPlan) -> Self {
         let clocks_jump = plan.faults.iter().any(|fault| matches!(fault.kind, Kind::Pause { .. }));
-        Self { plan, fleet, clocks_jump, failures: BTreeMap::new(), told: BTreeMap::new() }
+        Self {
+            plan,
+            fleet,
+            clocks_jump,
+            failures: BTreeMap::new(),
+            told: BTreeMap::new(),
+            last_failed: BTreeMap::new(),
+            turning: BTreeMap::new(),
+        }
     }
 
     pub(super) fn see(&mut self, event: &Event) -> Result<(), Found> {
         let What::Fleet(member, note) = event.what else { return Ok(()) };
+        self.turns_to_one_that_is_well(event.at_ms, member, note)?;
         match note {
             FleetNote::Begins(_) | FleetNote::NoGateway => {
                 self.failures.retain(|(known, _), _| *known != member);
@@ -56,6 +69,52 @@ impl<'a> Waits<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whoever turns away from a gateway that refuses a server does so only to one that has not failed lately. So where a server is
+    /// nowhere, its clients go round as slowly as failures are forgotten.
+    fn turns_to_one_that_is_well(
+        &mut self,
+        at_ms: u32,
+        member: Member,
+        note: FleetNote,
+    ) -> Result<(), Found> {
+        let turned_ms = match note {
+            FleetNote::Connects(_) => self.turning.remove(&member),
+            _ => None,
+        };
+        match note {
+            FleetNote::Begins(_) | FleetNote::NoGateway => {
+                self.last_failed.retain(|(known, _), _| *known != member);
+                self.turning.remove(&member);
+            }
+            FleetNote::Refuses(gateway) => {
+                self.turning.insert(member, at_ms);
+                gateway.map(|gateway| self.last_failed.insert((member, gateway), at_ms));
+            }
+            FleetNote::ConnectFails(Some(gateway)) | FleetNote::Trouble(Some(gateway)) => {
+                self.last_failed.insert((member, gateway), at_ms);
+            }
+            _ => {}
+        }
+        let (Some(turned_ms), FleetNote::Connects(Some(gateway))) = (turned_ms, note) else { return Ok(()) };
+        let Some(failed_ms) = self.last_failed.get(&(member, gateway)) else { return Ok(()) };
+        let grace_ms = 2 * self.plan.tick_ms;
+        let remembered_ms = Bounds::new(self.plan, self.fleet).remembered_ms();
+        // It may have had another in mind, which has left the set in between.
+        let is_told = |told: &Vec<(u32, GatewaySet)>| {
+            told.windows(2).any(|pair| pair[1].0 + grace_ms >= turned_ms && pair[0].1 != pair[1].1)
+        };
+        let is_news = self.told.get(&member).is_some_and(is_told);
+        if self.clocks_jump || is_news || at_ms - failed_ms + grace_ms >= remembered_ms {
+            return Ok(());
+        }
+        let text = format!(
+            "{member} turns away to {}, which has failed {} ms ago: {remembered_ms} ms are to pass",
+            self.plan.topology.gateway(gateway.0 as u32),
+            at_ms - failed_ms
+        );
+        Err(found("no herd: who turns away goes where nothing has failed", About::Member(member), text))
     }
 
     fn is_told(&self, member: Member, gateway: Host) -> bool {
