@@ -16,6 +16,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example is to be watched")]
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -23,6 +24,7 @@ use fastway::endpoint::VirtualConn;
 use fastway::fleet::{FleetConfig, Gateways, Server};
 use fastway::id::ServerId;
 use fastway::net::TcpNetwork;
+use futures_util::future::select;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -56,11 +58,9 @@ async fn main() -> Result<()> {
 /// Ctrl-C, or SIGTERM: what systemd and Kubernetes send.
 #[cfg(unix)]
 async fn until_stopped() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
-        _ = terminate.recv() => Ok(()),
-    }
+    let (interrupted, mut terminated) = (tokio::signal::ctrl_c(), signal(SignalKind::terminate())?);
+    select(pin!(interrupted), pin!(terminated.recv())).await;
+    Ok(())
 }
 
 #[cfg(not(unix))]

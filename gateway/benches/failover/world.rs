@@ -227,11 +227,14 @@ fn clients_of(setup: &Setup, at: &Places, folder: &Path) -> anyhow::Result<Proce
 
 /// What clients and servers are told alike.
 fn failover(setup: &Setup, at: &Places, sides: &str) -> Vec<String> {
-    let target = |host: &Host| format!("{1}={0}:{CLIENT_PORT}/{0}:{SERVER_PORT}", host.addr(), host.name());
+    let targets = at.gateways.iter().zip(GATEWAYS).map(|(host, name)| {
+        let addr = host.addr();
+        format!("{name}={addr}:{CLIENT_PORT}/{addr}:{SERVER_PORT}")
+    });
     let (detection, spread) = (time(setup.detection), time(setup.spread));
     let flags = ["--play", sides, "--quiet", "--detection", &detection, "--spread", &spread];
     let flags = flags.into_iter().chain(["--password", PASSWORD]).map(str::to_owned);
-    std::iter::once("failover".to_owned()).chain(at.gateways.iter().map(target)).chain(flags).collect()
+    std::iter::once("failover".to_owned()).chain(targets).chain(flags).collect()
 }
 
 /// This program, as the tool on a host.

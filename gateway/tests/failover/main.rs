@@ -16,6 +16,7 @@ mod hosts;
 mod interrupt;
 #[path = "../../benches/failover/judge.rs"]
 mod judge;
+mod judging;
 #[path = "../../benches/common/started.rs"]
 mod started;
 #[path = "../../benches/failover/steps.rs"]

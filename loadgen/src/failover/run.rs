@@ -99,13 +99,13 @@ impl Leader {
     /// Waits until servers are linked, but not for ever: clients say better what is wrong. `false`: it is over.
     async fn servers_are_ready(&mut self, servers: &Servers) -> bool {
         self.live.stage("servers connect".to_owned());
-        let mut ready = pin!(timeout(self.plan.give_up, servers.ready()));
-        loop {
-            tokio::select! {
-                _ = &mut ready => return true,
-                is_over = self.look() => if is_over { return false },
+        let (mut ready, deadline) = (pin!(servers.ready()), Instant::now() + self.plan.give_up);
+        while Instant::now() < deadline && timeout(Duration::ZERO, &mut ready).await.is_err() {
+            if self.look().await {
+                return false;
             }
         }
+        true
     }
 
     /// Waits until every virtual connection was answered once. `false`: it will not come to that.
