@@ -49,7 +49,8 @@ pub enum GroupPolicy {
 pub enum GroupError {
     /// It has another form.
     #[error(
-        "a group is ID=FIRST-LAST, such as 1000=1001-1010, or with a policy behind it, such as 1000=1001-1010:client"
+        "a group is ID=FIRST-LAST, such as 1000=1001-1010, or ID=PREFIX/BITS, such as 1=0x01020000/16; a policy may be behind it, \
+         such as 1000=1001-1010:client"
     )]
     Form,
     /// Something that is to be an ID is none.
