@@ -159,3 +159,35 @@ impl<'a> Waits<'a> {
         Err(found("the backoff: a failed gateway is left alone", About::Member(member), text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that turns away from the first gateway, and connects to the second so long after that one has failed.
+    fn turns(after_ms: impl Fn(&Bounds) -> u32) -> Result<(), Found> {
+        let is_spaced = |plan: &Plan| plan.fleet.as_ref().is_some_and(|fleet| fleet.spaced);
+        let plan = (0..).map(Plan::failover).find(is_spaced).unwrap();
+        let fleet = plan.fleet.as_ref().unwrap();
+        let connects_ms = after_ms(&Bounds::new(&plan, fleet));
+        let all = GatewaySet { present: 0b11, dead: 0 };
+        let mut waits = Waits::new(&plan, fleet);
+        let notes = [
+            (0, FleetNote::Begins(Host(9))),
+            (0, FleetNote::Told(all)),
+            (0, FleetNote::Trouble(Some(Host(1)))),
+            (connects_ms, FleetNote::Refuses(Some(Host(0)))),
+            (connects_ms, FleetNote::Connects(Some(Host(1)))),
+        ];
+        notes.into_iter().try_for_each(|(at_ms, note)| {
+            waits.see(&Event { at_ms, local_ms: 0, what: What::Fleet(Member::Client(0), note) })
+        })
+    }
+
+    #[test]
+    fn who_turns_away_may_not_go_where_something_has_failed_lately() {
+        assert!(turns(Bounds::remembered_ms).is_ok());
+        let found = turns(|bounds| bounds.remembered_ms() / 2).unwrap_err();
+        assert_eq!(found.rule, "no herd: who turns away goes where nothing has failed");
+    }
+}
