@@ -16,6 +16,9 @@ use crate::fleet::gateways::GatewayAddr;
 /// did: its next failure may cost a whole connect timeout. After that it is like any other, so that it gets its share again.
 const REMEMBERED_WAITS: u32 = 10;
 
+/// How near a gateway is stays known for so long after it has left the set: a name that flaps would have all measured anew.
+const KEPT: Duration = Duration::from_secs(600);
+
 /// No clock runs over, whatever the waits are.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -38,6 +41,7 @@ pub(super) struct Health {
 #[derive(Debug, Default)]
 struct Record {
     in_set: bool,
+    left_at: Option<Instant>,
     connecting: bool,
     link: Option<Link>,
     failures: u32,
@@ -103,6 +107,7 @@ impl Health {
         }
         for (gateway, record) in &mut self.gateways {
             if !set.contains(gateway) && std::mem::take(&mut record.in_set) {
+                record.left_at = Some(now);
                 changes.gone.push(gateway.clone());
             }
         }
@@ -246,7 +251,8 @@ impl Health {
 
 impl Record {
     fn matters(&self, now: Instant) -> bool {
-        self.in_set || self.connecting || self.link.is_some() || self.failed_lately(now)
+        let is_kept = self.connect_time.is_some() && self.left_at.is_some_and(|at| now - at < KEPT);
+        self.in_set || self.connecting || self.link.is_some() || self.failed_lately(now) || is_kept
     }
 
     /// Another link to it is of no use. Older links than the newest are those that drain, and those that were turned away from:
@@ -455,6 +461,9 @@ mod tests {
         world.now += 10_000 * MS;
         world.update(&[]);
         assert_eq!(world.pick(), Pick::Nobody);
+        assert_eq!(world.health.gateways.keys().collect::<Vec<_>>(), [&addr("b")], "it was measured");
+        world.now += KEPT;
+        world.update(&[]);
         assert!(world.health.gateways.is_empty(), "nothing is kept for ever");
     }
 }

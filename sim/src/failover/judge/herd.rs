@@ -3,7 +3,8 @@
 //! `c` clients that lose their gateway each begin to look for another at an instant of their own, drawn from `spread`. So
 //! within any `window` not more of them are expected than `c × window / spread`, and their number is not far from a Poisson
 //! distribution; whatever else they wait for (latencies, silence, a dead address first) only spreads them more. The bound is
-//! the number that is exceeded once in a thousand million windows. And however long it takes, each client turns to one gateway once.
+//! the number that is exceeded once in a thousand million windows. And however long it takes, each client turns to one
+//! gateway once; where the nearest is wanted, and none is measured yet, to each of them once.
 //!
 //! The clients of a gateway that refuses a server spread over `reroute`, but turn away with one of their dials: where the waits between
 //! these are of the same length, more of them may do so at once, and twice as many are expected.
@@ -11,9 +12,9 @@
 use std::collections::BTreeSet;
 
 use super::Wrong;
-use super::facts::{Facts, TalkFacts};
+use super::facts::{Arrival, Facts, TalkFacts};
 use super::service::{Cause, causes};
-use crate::failover::Bounds;
+use crate::failover::{Bounds, ChoicePlan};
 use crate::net::Host;
 use crate::oracle::{About, found};
 use crate::plan::Plan;
@@ -39,6 +40,7 @@ pub(super) fn nobody_is_stormed(plan: &Plan, facts: &Facts, bounds: &Bounds) -> 
 
 fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Result<(), Wrong> {
     let Some(lost) = parts[0].gateway else { return Ok(()) };
+    let is_nearest = plan.fleet.as_ref().is_some_and(|fleet| fleet.choice == ChoicePlan::Nearest);
     // The clients of one that is stopped in between add to these.
     if !parts.iter().all(|cause| cause.is_alone) {
         return Ok(());
@@ -49,7 +51,7 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
     let moved: BTreeSet<u32> = concerned.map(|talk| talk.client).collect();
     let until_ms =
         parts.iter().map(|cause| cause.until_ms).max().unwrap_or(0).saturating_add(bounds.settled_ms());
-    let arrivals: Vec<_> = facts
+    let arrivals: Vec<&Arrival> = facts
         .arrivals
         .iter()
         .filter(|arrival| arrival.gateway != lost && (parts[0].from_ms..until_ms).contains(&arrival.at_ms))
@@ -65,43 +67,69 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
     // Whoever was refused by the one to which it came turns to one more.
     let meanwhile = |turn: &&(u32, Host)| turn.1 != lost && (parts[0].from_ms..until_ms).contains(&turn.0);
     let others = beginners + facts.turns.iter().filter(meanwhile).count();
-    if arrivals.len() > moved.len() + others {
-        let text =
-            format!("{} clients lost {name}, and connected {} times to others", moved.len(), arrivals.len());
-        return Err((
-            arrivals[moved.len() + others].index,
-            found("no herd: each client connects once", About::World, text),
-        ));
-    }
     let cause = parts.iter().find(|cause| cause.moves_clients).unwrap_or(&parts[0]);
-    let spread_ms = spread_ms(plan, bounds, cause);
-    if spread_ms == 0 {
-        return Ok(());
-    }
-    // Hosts look at the time once in each tick.
-    let window_ms = (spread_ms / PART).max(plan.tick_ms);
-    let mut expected = moved.len() as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(spread_ms);
-    if !cause.moves_clients {
-        expected *= 2.0;
-    }
-    let limit = limit(expected.min(moved.len() as f64)) + others;
-    for (place, first) in arrivals.iter().enumerate() {
-        let within =
-            arrivals[place..].iter().take_while(|arrival| arrival.at_ms < first.at_ms + window_ms).count();
-        if within > limit {
-            let text = format!(
-                "{} clients lost {name} and are to spread over {} ms, but {within} of them connected within {window_ms} ms; \
-                 {limit} may",
-                moved.len(),
-                spread_ms
-            );
+    let crowd =
+        Crowd { name: &name, clients: moved.len(), others, spread_ms: spread_ms(plan, bounds, cause) };
+    let counted_together = match is_nearest {
+        // Where none of them was measured yet, a client connects to all at once.
+        true => (0..plan.topology.gateways).map(|gateway| of(&arrivals, Host(gateway as usize))).collect(),
+        false => vec![arrivals],
+    };
+    counted_together.iter().try_for_each(|arrivals| crowd.comes(plan, arrivals, !cause.moves_clients))
+}
+
+fn of<'a>(arrivals: &[&'a Arrival], gateway: Host) -> Vec<&'a Arrival> {
+    arrivals.iter().filter(|arrival| arrival.gateway == gateway).copied().collect()
+}
+
+/// Those who have lost a gateway.
+struct Crowd<'a> {
+    name: &'a str,
+    clients: usize,
+    /// Who may come besides.
+    others: usize,
+    spread_ms: u32,
+}
+
+impl Crowd<'_> {
+    fn comes(&self, plan: &Plan, arrivals: &[&Arrival], is_refused: bool) -> Result<(), Wrong> {
+        let Self { name, clients, others, spread_ms } = *self;
+        if arrivals.len() > clients + others {
+            let text =
+                format!("{clients} clients lost {name}, and connected {} times to others", arrivals.len());
             return Err((
-                arrivals[place + within - 1].index,
-                found("no herd: reconnects are spread", About::World, text),
+                arrivals[clients + others].index,
+                found("no herd: each client connects once", About::World, text),
             ));
         }
+        if spread_ms == 0 {
+            return Ok(());
+        }
+        // Hosts look at the time once in each tick.
+        let window_ms = (spread_ms / PART).max(plan.tick_ms);
+        let mut expected = clients as f64 * f64::from(window_ms + plan.tick_ms) / f64::from(spread_ms);
+        if is_refused {
+            expected *= 2.0;
+        }
+        let limit = limit(expected.min(clients as f64)) + others;
+        for (place, first) in arrivals.iter().enumerate() {
+            let within = arrivals[place..]
+                .iter()
+                .take_while(|arrival| arrival.at_ms < first.at_ms + window_ms)
+                .count();
+            if within > limit {
+                let text = format!(
+                    "{clients} clients lost {name} and are to spread over {spread_ms} ms, but {within} of them connected \
+                     within {window_ms} ms; {limit} may"
+                );
+                return Err((
+                    arrivals[place + within - 1].index,
+                    found("no herd: reconnects are spread", About::World, text),
+                ));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Clients that are told that their gateway drains go to others in the first half of the time that it takes.
