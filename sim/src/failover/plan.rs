@@ -103,6 +103,7 @@ impl FleetPlan {
                 config.redial = config.backoff;
             }
             Sabotage::RefusalsAreEndured => config.reroute = Duration::ZERO,
+            Sabotage::RefusalsAreNotEndured => config.reroute = ms(1),
             Sabotage::SilenceIsIgnored => config.detection = Duration::from_secs(24 * 3600),
             _ => {}
         }

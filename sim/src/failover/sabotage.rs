@@ -16,6 +16,8 @@ pub enum Sabotage {
     SilenceIsIgnored,
     /// Clients stay with a gateway that refuses them a server.
     RefusalsAreEndured,
+    /// Clients turn away from a gateway as soon as it refuses them a server.
+    RefusalsAreNotEndured,
     /// Clients have something open with every server, whose end would be the end of a link that is of no other use.
     OldLinksAreKept,
     /// Clients are not told that their connection is a new one.

@@ -1,6 +1,7 @@
 //! Worlds of many gateways: a committed sweep, and those who use gateways broken on purpose, who must be caught.
 
 use fastway_sim::failover::Sabotage;
+use fastway_sim::fault::{Fault, Kind};
 use fastway_sim::plan::Plan;
 use fastway_sim::world;
 
@@ -26,11 +27,16 @@ fn every_world_of_many_gateways_can_be_saved() {
     }
 }
 
-/// Runs worlds until one is caught by this rule.
 fn is_caught(sabotage: Sabotage, rule: &str) {
+    is_caught_in((0..CANARY_SEEDS).map(Plan::failover), sabotage, rule);
+}
+
+/// Runs worlds until one is caught by this rule.
+fn is_caught_in(plans: impl Iterator<Item = Plan>, sabotage: Sabotage, rule: &str) {
     let mut others = Vec::new();
-    for seed in 0..CANARY_SEEDS {
-        if let Some(violation) = world::run_sabotaged(&Plan::failover(seed), sabotage).violation {
+    for plan in plans {
+        let seed = plan.seed;
+        if let Some(violation) = world::run_sabotaged(&plan, sabotage).violation {
             if violation.rule.starts_with(rule) {
                 return;
             }
@@ -63,6 +69,21 @@ fn those_who_do_not_notice_silence_are_caught() {
 #[test]
 fn clients_that_endure_refusals_are_caught() {
     is_caught(Sabotage::RefusalsAreEndured, "the bound: everybody is served in time");
+}
+
+/// It takes many clients of one gateway that loses a server for long.
+fn is_a_crowd_that_is_refused(plan: &Plan) -> bool {
+    let is_long = |fault: &Fault| {
+        matches!(&fault.kind, Kind::Partition { b, .. } if b.starts_with("server")) && fault.len_ms > 5_000
+    };
+    let is_spread = plan.fleet.as_ref().is_some_and(|fleet| fleet.spaced && fleet.reroute_ms >= 600);
+    is_spread && plan.topology.clients > 100 && plan.faults.iter().any(is_long)
+}
+
+#[test]
+fn clients_that_turn_away_at_once_are_caught() {
+    let crowds = (0..).map(Plan::failover).filter(is_a_crowd_that_is_refused).take(10);
+    is_caught_in(crowds, Sabotage::RefusalsAreNotEndured, "no herd: reconnects are spread");
 }
 
 #[test]
