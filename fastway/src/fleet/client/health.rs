@@ -56,6 +56,8 @@ struct Link {
     serial: u64,
     since: Instant,
     drains: bool,
+    /// Something has failed since.
+    has_failures: bool,
 }
 
 /// The last failure.
@@ -160,7 +162,7 @@ impl Health {
     pub(super) fn connected(&mut self, gateway: &GatewayAddr, serial: u64, took: Duration, now: Instant) {
         self.newest = serial;
         self.measured(gateway, took);
-        self.record(gateway).link = Some(Link { serial, since: now, drains: false });
+        self.record(gateway).link = Some(Link { serial, since: now, drains: false, has_failures: false });
     }
 
     /// There could have been a link, after so long.
@@ -181,6 +183,13 @@ impl Health {
         let backoff = self.backoff;
         let record = self.record(gateway);
         record.connecting = false;
+        // Failures while there is a link, to a gateway that drains say, are a row of their own.
+        if let Some(link) = &mut record.link {
+            if !link.has_failures && now - link.since >= backoff.max {
+                record.failures = 0;
+            }
+            link.has_failures = true;
+        }
         record.failures = record.failures.saturating_add(1);
         record.last_trouble = Some(trouble);
         let wait = backoff.after(record.failures, rng);
@@ -208,13 +217,12 @@ impl Health {
         now: Instant,
         rng: &mut StdRng,
     ) -> Duration {
-        let lasting = self.backoff.max;
-        let record = self.record(gateway);
-        let Some(link) = record.link.take_if(|link| link.serial == serial) else { return Duration::ZERO };
-        if now - link.since >= lasting {
-            record.failures = 0;
+        if self.record(gateway).link.is_none_or(|link| link.serial != serial) {
+            return Duration::ZERO;
         }
-        self.failed(gateway, trouble, now, rng)
+        let wait = self.failed(gateway, trouble, now, rng);
+        self.record(gateway).link = None;
+        wait
     }
 
     /// This side has closed a link, which is nobody's failure.
@@ -424,6 +432,20 @@ mod tests {
         world.now += 1000 * MS;
         assert_eq!(world.health.status(world.now)[0].failures, 0);
         assert!(world.lose("a", serial) <= 100 * MS, "as after one failure");
+    }
+
+    /// It drains, and there is no other: what is tried beside its link fails.
+    #[test]
+    fn the_end_of_a_link_that_has_lasted_does_not_make_up_for_what_failed_beside_it() {
+        let mut world = World::of(&["a"]);
+        let serial = world.connect("a");
+        world.now += 5000 * MS;
+        world.health.drains(&addr("a"), serial);
+        for longest in [100, 200, 400] {
+            let wait = world.fail("a");
+            assert!(wait >= longest / 2 * MS && wait <= longest * MS, "{wait:?} of {longest}");
+        }
+        assert!(world.lose("a", serial) >= 400 * MS, "as after four failures");
     }
 
     #[test]
