@@ -29,6 +29,8 @@ const A_DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub(super) struct Health {
     backoff: Backoff,
+    /// How long a failure counts.
+    remembered: Duration,
     choice: Choice,
     gateways: BTreeMap<GatewayAddr, Record>,
     /// The last that was picked.
@@ -91,6 +93,13 @@ impl Health {
     pub(super) fn new(config: &FleetConfig) -> Self {
         Self {
             backoff: config.backoff,
+            // A search begins after the spread. It is not to begin with the gateway that was just lost.
+            remembered: config
+                .backoff
+                .max
+                .saturating_mul(REMEMBERED_WAITS)
+                .max(config.spread.saturating_mul(2))
+                .min(A_DAY),
             choice: config.choice,
             gateways: BTreeMap::new(),
             last: None,
@@ -180,7 +189,7 @@ impl Health {
         now: Instant,
         rng: &mut StdRng,
     ) -> Duration {
-        let backoff = self.backoff;
+        let (backoff, remembered) = (self.backoff, self.remembered);
         let record = self.record(gateway);
         record.connecting = false;
         // Failures while there is a link, to a gateway that drains say, are a row of their own.
@@ -193,7 +202,7 @@ impl Health {
         record.failures = record.failures.saturating_add(1);
         record.last_trouble = Some(trouble);
         let wait = backoff.after(record.failures, rng);
-        let forgotten_at = now + backoff.max.saturating_mul(REMEMBERED_WAITS).min(A_DAY);
+        let forgotten_at = now + remembered;
         record.failed = Some(Failed { waits_until: now + wait.min(A_DAY), forgotten_at });
         wait
     }
@@ -401,6 +410,24 @@ mod tests {
         world.now += 10_000 * MS;
         let picks = [world.pick(), world.pick()];
         assert!(picks.contains(&a_try("b")), "{picks:?}");
+    }
+
+    #[test]
+    fn a_loss_is_remembered_until_the_search_for_another_gateway_begins() {
+        let mut world = World::of(&["a", "b"]);
+        let config = FleetConfig {
+            backoff: Backoff { first: 10 * MS, max: 10 * MS },
+            choice: Choice::Nearest,
+            spread: 1000 * MS,
+            ..FleetConfig::default()
+        };
+        world.health = Health::new(&config);
+        world.update(&["a", "b"]);
+        world.health.measured(&addr("b"), 5 * MS);
+        let serial = world.connect("a");
+        world.lose("a", serial);
+        world.now += 1000 * MS;
+        assert_eq!(world.pick(), a_try("b"), "it is further than a was");
     }
 
     #[test]
