@@ -93,12 +93,13 @@ impl Health {
     pub(super) fn new(config: &FleetConfig) -> Self {
         Self {
             backoff: config.backoff,
-            // A search begins after the spread. It is not to begin with the gateway that was just lost.
+            // A search begins after the spread, and one try may take its whole time. The gateway that was just lost is not to
+            // have its turn meanwhile.
             remembered: config
                 .backoff
                 .max
                 .saturating_mul(REMEMBERED_WAITS)
-                .max(config.spread.saturating_mul(2))
+                .max(config.spread.saturating_add(config.endpoint.connect_timeout).saturating_mul(2))
                 .min(A_DAY),
             choice: config.choice,
             gateways: BTreeMap::new(),
@@ -314,7 +315,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::endpoint::LinkError;
+    use crate::endpoint::{EndpointConfig, LinkError};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -328,6 +329,7 @@ mod tests {
     impl World {
         fn of(names: &[&str]) -> Self {
             let config = FleetConfig {
+                endpoint: EndpointConfig { connect_timeout: 1000 * MS, ..EndpointConfig::default() },
                 backoff: Backoff { first: 100 * MS, max: 1000 * MS },
                 choice: Choice::RoundRobin,
                 ..FleetConfig::default()
