@@ -128,10 +128,10 @@ impl Bounds {
         self.reroute_ms > 0 && self.redirected_ms(dead) <= self.patience_ms
     }
 
-    /// For so long a gateway that has failed is not turned away to.
+    /// For so long a gateway that has failed is not turned away to: ten of the longest waits, and two searches at least.
     #[must_use]
     pub fn remembered_ms(&self) -> u32 {
-        REMEMBERED_WAITS * self.max_ms
+        (REMEMBERED_WAITS * self.max_ms).max(2 * (self.spread_ms + self.connect_ms))
     }
 
     /// From the beginning of a world, or of a client, to the first answer.
