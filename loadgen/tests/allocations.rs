@@ -33,7 +33,7 @@ impl Observer for Counter {
 #[test]
 fn messages_cost_no_allocation() {
     let target = Floor::start().unwrap();
-    let rate = Stage { duration: Duration::from_secs(2), from: 5000.0, to: 5000.0 };
+    let rate = Stage { duration: Duration::from_secs(3), from: 5000.0, to: 5000.0 };
     for load in
         [Load::Closed { inflight: 4 }, Load::Open { stages: vec![rate], arrivals: ArrivalKind::Poisson }]
     {
@@ -44,17 +44,18 @@ fn messages_cost_no_allocation() {
             load,
             sizes: Sizes::Uniform(16, 1024),
             warm_up: Duration::ZERO,
-            duration: Some(Duration::from_secs(2)),
+            duration: Some(Duration::from_secs(3)),
             interval: Duration::from_millis(500),
             ..Plan::default()
         };
         let mut counter = Counter::default();
         let results = run(&plan, vec![TcpNetwork::new()], &mut counter).unwrap();
         assert!(results.there.is_clean() && results.back.is_clean(), "{results:?}");
-        // Buffers grow to their size in the first interval; the last one is the end of the run.
-        let [.., (from, before), (to, after), _] = counter.seen[..] else { panic!("{:?}", counter.seen) };
+        // Buffers grow to their size in the first interval. What the end costs is counted too, once: threads may begin with it
+        // before anybody hears that the last interval is over.
+        let [(from, before), .., (to, after)] = counter.seen[..] else { panic!("{:?}", counter.seen) };
         let (allocations, echoes) = (to - from, after - before);
-        assert!(echoes > 1000, "{:?}", counter.seen);
+        assert!(echoes > 5000, "{:?}", counter.seen);
         let each = allocations as f64 / echoes as f64;
         assert!(each < 0.02, "{allocations} allocations for {echoes} messages: {:?}", counter.seen);
     }
