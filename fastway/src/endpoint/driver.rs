@@ -420,9 +420,11 @@ impl Desk {
     }
 
     fn ended(&self, conn: &ConnState) {
-        self.link.lock().closed();
-        if conn.end(CloseReason::ClosedByRemote) {
-            self.link.lock().out.wake(conn.serial());
+        let was_open = conn.end(CloseReason::ClosedByRemote);
+        let mut link = self.link.lock();
+        link.closed();
+        if was_open {
+            link.out.wake(conn.serial());
         }
     }
 

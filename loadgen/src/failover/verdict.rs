@@ -80,16 +80,17 @@ fn judge_time(verdict: &mut Verdict, plan: &FailoverPlan, record: &Record, failu
     // Where something failed later, that was measured all the same.
     let sentences = if failures.is_empty() { &mut verdict.invalid } else { &mut verdict.notes };
     let Early { marks, lost_conns } = &record.early;
+    let mut too_early = |what: String| {
+        sentences.push(format!(
+            "{what} before everybody had an answer: what failed then was not measured. With --marks, the line \"ready\" says from when on it is."
+        ));
+    };
     if let Some(first) = marks.first() {
         let more = if marks.len() > 1 { format!(" (and {} more)", marks.len() - 1) } else { String::new() };
-        sentences.push(format!(
-            "{first:?}{more} was said before everybody had an answer: what failed then was not measured. With --marks, the line \"ready\" says from when on it is."
-        ));
+        too_early(format!("{first:?}{more} was said"));
     }
     if *lost_conns > 0 {
-        sentences.push(format!(
-            "{lost_conns} virtual connections were lost before everybody had an answer: what failed then was not measured. With --marks, the line \"ready\" says from when on it is."
-        ));
+        too_early(format!("{lost_conns} virtual connections were lost"));
     }
 }
 
