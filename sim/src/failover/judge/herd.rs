@@ -6,6 +6,9 @@
 //! the number that is exceeded once in a thousand million windows. And however long it takes, each client turns to one
 //! gateway once; where the nearest is wanted, and none is measured yet, to each of them once.
 //!
+//! Where the name service knew dead addresses only, those who have looked meanwhile all hang in a connect when it knows a
+//! gateway again, and turn to that one as each of these runs out of time: they are spread over the time of one connect.
+//!
 //! The clients of a gateway that refuses a server spread over `reroute`, but turn away with one of their dials: where the waits between
 //! these are of the same length, more of them may do so at once, and twice as many are expected.
 
@@ -13,7 +16,7 @@ use std::collections::BTreeSet;
 
 use super::Wrong;
 use super::facts::{Arrival, Facts, TalkFacts};
-use super::service::{Cause, causes};
+use super::service::{Cause, Names, causes};
 use crate::failover::{Bounds, ChoicePlan};
 use crate::net::Host;
 use crate::oracle::{About, found};
@@ -26,19 +29,25 @@ const IMPROBABLE: f64 = 1e-9;
 const PART: u32 = 10;
 
 pub(super) fn nobody_is_stormed(plan: &Plan, facts: &Facts, bounds: &Bounds) -> Result<(), Wrong> {
-    let causes = causes(plan, facts);
+    let (causes, names) = (causes(plan, facts), Names::new(plan, facts, bounds));
     let is_moving =
         |cause: &&Cause| cause.moves_clients || (bounds.reroute_ms > 0 && cause.reroutes_clients());
     let mut moving: Vec<&Cause> = causes.iter().filter(is_moving).collect();
     moving.sort_by_key(|cause| (cause.from_ms, cause.gateway));
     // A gateway that several hosts lose at once is one cause.
     for parts in moving.chunk_by(|one, next| (one.from_ms, one.gateway) == (next.from_ms, next.gateway)) {
-        is_led(plan, facts, bounds, parts)?;
+        is_led(plan, facts, bounds, &names, parts)?;
     }
     Ok(())
 }
 
-fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Result<(), Wrong> {
+fn is_led(
+    plan: &Plan,
+    facts: &Facts,
+    bounds: &Bounds,
+    names: &Names<'_>,
+    parts: &[&Cause],
+) -> Result<(), Wrong> {
     let Some(lost) = parts[0].gateway else { return Ok(()) };
     let is_nearest = plan.fleet.as_ref().is_some_and(|fleet| fleet.choice == ChoicePlan::Nearest);
     // The clients of one that is stopped in between add to these.
@@ -68,8 +77,10 @@ fn is_led(plan: &Plan, facts: &Facts, bounds: &Bounds, parts: &[&Cause]) -> Resu
     let meanwhile = |turn: &&(u32, Host)| turn.1 != lost && (parts[0].from_ms..until_ms).contains(&turn.0);
     let others = beginners + facts.turns.iter().filter(meanwhile).count();
     let cause = parts.iter().find(|cause| cause.moves_clients).unwrap_or(&parts[0]);
-    let crowd =
-        Crowd { name: &name, clients: moved.len(), others, spread_ms: spread_ms(plan, bounds, cause) };
+    let spread_ms = spread_ms(plan, bounds, cause);
+    let hides_all = names.hide_all_but(plan, lost, cause.from_ms, cause.until_ms + bounds.moved_ms(0));
+    let spread_ms = if hides_all { spread_ms.min(bounds.connect_ms) } else { spread_ms };
+    let crowd = Crowd { name: &name, clients: moved.len(), others, spread_ms };
     let counted_together = match is_nearest {
         // Where none of them was measured yet, a client connects to all at once.
         true => (0..plan.topology.gateways).map(|gateway| of(&arrivals, Host(gateway as usize))).collect(),

@@ -215,6 +215,12 @@ impl<'a> Names<'a> {
         };
         self.within(from_ms, to_ms).any(|(flap, ..)| hides(flap))
     }
+
+    /// Whether it may be that everybody who has lost this gateway knows of no other one.
+    pub(super) fn hide_all_but(&self, plan: &Plan, lost: Host, from_ms: u32, to_ms: u32) -> bool {
+        let mut others = (0..plan.topology.gateways).filter(|place| Host(*place as usize) != lost);
+        others.all(|place| self.may_hide(&plan.topology.gateway(place), from_ms, to_ms))
+    }
 }
 
 struct Court<'a> {
