@@ -2,7 +2,7 @@
 //!
 //! No more clients come in; whoever asked for it is told so. Those who are there go on for a while. Then each is told to go at an instant of its own, so that
 //! the gateways that they turn to have time for each of them. When the last one has gone, the servers are closed in order and the
-//! gateway stops. How a single client is told to go, and why no message is lost by it, is in `session.rs` ([`End::Drained`]).
+//! gateway stops. How a single client is told to go, and why no message is lost by it, is in `session/end.rs` ([`End::Drained`]).
 //!
 //! [`End::Drained`]: crate::session::End::Drained
 

@@ -70,12 +70,12 @@
 //! | `proxy.rs` | the header of a proxy in front of a client's connection |
 //! | `tls.rs`, `expiry.rs` | TLS in front of a session; certificates that are about to expire |
 //! | `shard.rs` | how sessions begin and end on one thread |
-//! | `session.rs` | one physical connection: read, dispatch, write, the clock |
+//! | `session/` | one physical connection: read, dispatch, write, the clock |
 //! | `dispatch.rs` | what each frame means |
 //! | `router.rs` | who is registered; opening virtual connections |
 //! | `groups.rs`, `members.rs` | several servers that serve one ID: what was meant, who is there and who gets which |
 //! | `conn.rs` | one virtual connection: two ends, each told once that it is over |
-//! | `outbox.rs`, `batch.rs` | one session's send queue |
+//! | `outbox/`, `batch.rs` | one session's send queue |
 //! | `pool.rs` | buffers that outlive a turn |
 //! | `mailbox.rs` | wakes that come from other shards |
 //! | `admission.rs`, `rate.rs`, `refusal.rs` | who is let in, how often something may be done, what was refused |

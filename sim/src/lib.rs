@@ -16,7 +16,7 @@
 //!
 //! # The way of one world
 //!
-//! 1. [`plan`]: the seed becomes a [`Plan`](plan::Plan), through labelled streams of random numbers ([`seed`]). It can be
+//! 1. [`plan`]: the seed becomes a [`Plan`](plan::Plan) (`draw.rs`), through labelled streams of random numbers ([`seed`]). It can be
 //!    printed, saved, changed, and run again.
 //! 2. [`world`]: the plan becomes hosts of a turmoil simulation. On each runs an actor (`actors/`): a gateway, a server, a
 //!    number of clients and misfits. Time passes; [faults](fault) begin and end; then everything heals, the clients leave,
@@ -31,6 +31,7 @@
 
 mod actors;
 pub mod cli;
+mod draw;
 pub mod failover;
 pub mod fault;
 pub mod history;

@@ -39,7 +39,7 @@ mod log_limit;
 mod mailbox;
 #[path = "../../src/members.rs"]
 mod members;
-#[path = "../../src/outbox.rs"]
+#[path = "../../src/outbox/mod.rs"]
 mod outbox;
 #[path = "../../src/pool.rs"]
 mod pool;
@@ -49,7 +49,7 @@ mod rate;
 mod refusal;
 #[path = "../../src/router.rs"]
 mod router;
-#[path = "../../src/session.rs"]
+#[path = "../../src/session/mod.rs"]
 mod session;
 #[path = "../../src/size.rs"]
 mod size;

@@ -7,8 +7,9 @@ use super::bounds::{Bounds, MOST_DEAD, NAMES_TAKE_MS};
 use super::client::BEGINNING_MS;
 use super::names::Flap;
 use super::plan::{ChoicePlan, FleetPlan};
+use crate::draw::{draw_faults, pick};
 use crate::fault::{Fault, Kind};
-use crate::plan::{DrainPlan, EndpointPlan, GatewayPlan, NetworkPlan, Plan, Topology, draw_faults, pick};
+use crate::plan::{DrainPlan, EndpointPlan, GatewayPlan, NetworkPlan, Plan, Topology};
 use crate::seed::Seed;
 
 /// A restarted gateway has this much time to stop, in ms, besides what draining takes.
