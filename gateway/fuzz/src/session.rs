@@ -45,6 +45,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(13);
 /// a good server, and when it is stopped nothing is left of anybody.
 ///
 /// With `SHOW` in the environment the script is printed first.
+#[expect(clippy::print_stderr, reason = "whoever has one input run wants to read it")]
 pub fn session(data: &[u8]) {
     let Ok(script) = Script::arbitrary(&mut Unstructured::new(data)) else { return };
     if std::env::var_os("SHOW").is_some() {

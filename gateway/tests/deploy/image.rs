@@ -44,9 +44,15 @@ fn everything_that_is_copied_is_there_and_reaches_the_build() {
     copied.sort();
     // Cargo wants to see every package of the workspace, whichever it builds.
     let members = toml("Cargo.toml", &["workspace", "members"]);
-    let mut needed: Vec<_> = members.lines().map(str::to_owned).collect();
+    for member in members.lines() {
+        let is_left_out = |line: &str| line.strip_prefix("**/").is_some_and(|end| member.ends_with(end));
+        assert!(!ignored.lines().any(is_left_out), "{member}: .dockerignore leaves it out");
+    }
+    let mut needed: Vec<_> =
+        members.lines().filter_map(|member| member.split('/').next()).map(str::to_owned).collect();
     needed.extend(["Cargo.lock", "Cargo.toml"].map(str::to_owned));
     needed.sort();
+    needed.dedup();
     assert_eq!(copied, needed);
 }
 
