@@ -223,6 +223,37 @@ async fn a_gateway_that_is_back_before_its_link_has_ended_keeps_it() {
     server.ready().await.unwrap();
 }
 
+/// It may have given clients to this server already, who are on their way.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_leaves_while_it_lets_the_server_in_keeps_it() {
+    let network = MemoryNetwork::new();
+    let mut at_a = Port::bind(&network, A).await;
+    let (feed, gateways) = fed();
+    let server = start(&network, gateways);
+    feed.send(vec![A]).unwrap();
+    let mut a = at_a.accept().await;
+    feed.send(vec![]).unwrap();
+    sleep(SECOND).await;
+    a.connect(1, 7).await;
+    a.send(1, b"hello").await;
+    a.answer_question().await;
+    let (mut conn, _) = accept_one(&server).await;
+    conn.send("welcome").await.unwrap();
+    a.expect_message(1, b"welcome").await;
+    // When it has ended, the gateway is forgotten, as is one whose try fails.
+    drop(a);
+    at_a.expect_nobody().await;
+    assert!(server.status().is_empty());
+    feed.send(vec![A]).unwrap();
+    let a = at_a.accept().await;
+    feed.send(vec![]).unwrap();
+    sleep(SECOND).await;
+    assert_eq!(server.status().len(), 1);
+    drop(a);
+    at_a.expect_nobody().await;
+    assert!(server.status().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_fails_and_then_leaves_is_not_tried_any_more() {
     let network = MemoryNetwork::new();

@@ -56,7 +56,7 @@ pub(super) struct Members {
 pub(super) struct Member {
     /// Cancelled when its task has nothing more to do here: from then on the gateway may have another one.
     task: CancellationToken,
-    /// It is in the set. If not, there is a link.
+    /// It is in the set. If not, there is a link, or about to be one.
     listed: bool,
     /// Where its address has led to, as long as there is a link, or about to be one.
     reached: Option<SocketAddr>,
@@ -218,6 +218,11 @@ impl Members {
 }
 
 impl Member {
+    /// Or about to be.
+    fn is_linked(&self) -> bool {
+        self.link.is_some() || self.reached.is_some()
+    }
+
     fn has_lasted(&self, so_long: Duration) -> bool {
         match self.state {
             GatewayState::Connected(since) | GatewayState::Draining(since) => since.elapsed() >= so_long,
@@ -248,18 +253,19 @@ impl Members {
         Joined::New(task)
     }
 
-    /// Those that were in the set, except `staying`. Without a link there is nothing to keep of them.
+    /// Those that were in the set, except `staying`. Without a link there is nothing to keep of them, unless there is about to be
+    /// one: the gateway may have registered this server, and have given it clients, who would be lost.
     pub(super) fn leave(&mut self, staying: impl Fn(&GatewayAddr) -> bool) -> Vec<GatewayAddr> {
         let mut gone = Vec::new();
         self.all.retain(|gateway, member| {
             if member.listed && !staying(gateway) {
                 gone.push(gateway.clone());
                 member.listed = false;
-                if member.link.is_none() {
+                if !member.is_linked() {
                     member.task.cancel();
                 }
             }
-            member.listed || member.link.is_some()
+            member.listed || member.is_linked()
         });
         gone
     }

@@ -19,7 +19,7 @@ pub(super) struct Tending<N> {
     network: N,
     gateway: GatewayAddr,
     rng: StdRng,
-    /// Cancelled when the gateway leaves the set without having a link, and when the server stops.
+    /// Cancelled when the gateway leaves the set without having a link, or being about to have one, and when the server stops.
     task: CancellationToken,
 }
 

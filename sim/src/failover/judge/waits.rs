@@ -92,7 +92,8 @@ impl<'a> Waits<'a> {
                 self.turning.insert(member, at_ms);
                 gateway.map(|gateway| self.last_failed.insert((member, gateway), at_ms));
             }
-            FleetNote::ConnectFails(Some(gateway)) | FleetNote::Trouble(Some(gateway)) => {
+            // A connect that is given up, since another one was faster, is no failure.
+            FleetNote::Trouble(Some(gateway)) => {
                 self.last_failed.insert((member, gateway), at_ms);
             }
             _ => {}
