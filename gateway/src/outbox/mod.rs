@@ -168,6 +168,7 @@ pub(crate) struct Outbox {
     peer: Peer,
     queue: Mutex<Queue>,
 }
+
 impl Outbox {
     /// For a session that begins now.
     pub(crate) fn new(owner: Owner, config: Arc<OutboxConfig>, peer: Option<SocketAddr>) -> Self {

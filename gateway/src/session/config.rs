@@ -15,7 +15,7 @@ use crate::rate::Rate;
 use crate::refusal::Refusals;
 use crate::router::Router;
 
-/// See the module.
+/// Limits, clocks, and those whom every session has to do with.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionConfig {
     pub(crate) max_packet: MaxPacket,

@@ -299,11 +299,16 @@ impl Members {
     }
 
     /// Its address has led to this one, as another one's may have.
-    pub(super) fn reach(&mut self, gateway: &GatewayAddr, reached: SocketAddr) -> Result<(), Trouble> {
+    pub(super) fn reach(
+        &mut self,
+        gateway: &GatewayAddr,
+        task: &CancellationToken,
+        reached: SocketAddr,
+    ) -> Result<(), Trouble> {
         if let Some((other, _)) = self.all.iter().find(|(_, member)| member.reached == Some(reached)) {
             return Err(Trouble::SameAs { other: other.clone(), reached });
         }
-        if let Some(member) = self.all.get_mut(gateway) {
+        if let Some(member) = self.of_task(gateway, task) {
             member.reached = Some(reached);
         }
         Ok(())

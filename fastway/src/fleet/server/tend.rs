@@ -58,7 +58,7 @@ impl<N: Network> Tending<N> {
         let Shared { id, key, of_a_link, .. } = &*self.shared;
         let begun = Instant::now();
         let addr = self.gateway.as_str();
-        let is_new = |reached| self.shared.lock().reach(&self.gateway, reached);
+        let is_new = |reached| self.shared.lock().reach(&self.gateway, &self.task, reached);
         let link =
             endpoint::Server::connect_where(&self.network, addr, *id, key, of_a_link.clone(), is_new).await?;
         let after = of_a_link.connect_timeout;
